@@ -1,0 +1,62 @@
+"""What every test stands on: a clean environment, the command, and the data of others where it is there.
+
+Knows nothing of single rooms: what only one test file needs lives in that file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A test must not feel that it runs in a node of wfctl (the project checks itself so): not the outer run's identity,
+# nor its TMPDIR, for then the nearest state folder above a test's files would be the outer one. The nonce stays: by it
+# the outer run finds what is left behind.
+if "WFCTL_RUN_DIR" in os.environ:
+    os.environ.pop("TMPDIR", None)
+for name in [n for n in os.environ if n.startswith("WFCTL_") and n != "WFCTL_NONCE"]:
+    del os.environ[name]
+# Nor what a terminal or a CI service says of itself.
+for name in "CI GITHUB_ACTIONS GITHUB_STEP_SUMMARY GITLAB_CI NO_COLOR FORCE_COLOR COLUMNS CUDA_VISIBLE_DEVICES".split():
+    os.environ.pop(name, None)
+
+settings.register_profile("wfctl", database=None, deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("wfctl")
+
+Ended = subprocess.CompletedProcess[str]
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def wfctl(tmp_path: Path) -> Command:
+    """Runs the command in the test's own folder: `wfctl("run", "flow.yaml", env={...}).returncode`.
+
+    Its state is in `.wfctl` there, also when somebody has a state folder further up. Two minutes are its limit."""
+
+    def command(*words: str, env: dict[str, str] | None = None, cwd: Path = tmp_path) -> Ended:
+        return subprocess.run(
+            [sys.executable, "-c", "import sys; from wfctl.cli import main; sys.exit(main())", *words],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "WFCTL_STATE_DIR": str(tmp_path / ".wfctl"), **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of data and examples beside the project; a test that needs it is skipped where it is absent."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("the shared data is not beside the project")
+    return folder
