@@ -1,0 +1,63 @@
+"""A graph in the language of Graphviz: `wfctl graph flow.yaml --format dot | dot -Tsvg`.
+
+Knows nothing of widths and colours of a terminal."""
+
+from __future__ import annotations
+
+from wfctl.renderers.picture import Picture, PictureNode, arrows
+from wfctl.renderers.text import duration, look, safe
+
+_FILLS = {
+    "green": ("#d7f5dd", "#2da44e"),
+    "bold red": ("#ffdce0", "#cf222e"),
+    "bold cyan": ("#d8f0ff", "#0969da"),
+    "cyan": ("#eef7ff", "#54aeff"),
+    "yellow": ("#fff3c4", "#bf8700"),
+    "bold yellow": ("#fff3c4", "#bf8700"),
+    "magenta": ("#f3e3ff", "#8250df"),
+    "dim": ("#f3f4f6", "#9aa0a6"),
+}
+_PLAIN = ("#ffffff", "#57606a")
+
+
+def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
+    """The picture as a `digraph`, left to right. Edges through files are dashed, the critical path is bold."""
+    critical = {node.id for node in picture.nodes if node.critical}
+    lines = [
+        f"digraph {_quote(picture.title)} {{",
+        '  graph [rankdir=LR, nodesep=0.25, ranksep=0.5, fontname="Helvetica"]',
+        '  node [shape=box, style="rounded,filled", fontname="Helvetica", fontsize=11, margin="0.14,0.08"]',
+        '  edge [color="#57606a", arrowsize=0.7]',
+    ]
+    lines += [f"  {_box(node)}" for node in picture.nodes if node.section != "finally"]
+    last = [node for node in picture.nodes if node.section == "finally"]
+    if last:
+        lines += ["  subgraph cluster_finally {", '    graph [label="finally", style="rounded,dashed"]']
+        lines += [*(f"    {_box(node)}" for node in last), "  }"]
+    for (source, target), file in arrows(picture).items():
+        more = [*(["style=dashed"] if file else []), *(["penwidth=2"] if {source, target} <= critical else [])]
+        lines.append(f"  {_quote(source)} -> {_quote(target)}" + (f" [{', '.join(more)}]" if more else ""))
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _box(node: PictureNode) -> str:
+    small = [node.kind] if node.kind != "run" else []
+    if node.seconds is not None:
+        small.append(duration(node.seconds))
+    if node.note:
+        small.append(node.note)
+    sign = f"{look(node.state).mark} " if node.state else ""
+    # "\n" between the quoted halves is Graphviz's own line break; one inside them was made visible.
+    label = _quote(f"{sign}{node.id}", label=True)[:-1]
+    label += ("\\n" + _quote(" · ".join(small), label=True)[1:]) if small else '"'
+    fill, border = _FILLS.get(look(node.state).style, _PLAIN) if node.state else _PLAIN
+    more = ", penwidth=2.5" if node.critical else ""
+    return f'{_quote(node.id)} [label={label}, fillcolor="{fill}", color="{border}"{more}]'
+
+
+def _quote(text: str, *, label: bool = False) -> str:
+    """A quoted string. In a label Graphviz also reads backslashes and HTML entities; in a name it does not."""
+    text = safe(text).replace("\\", "\\\\")
+    if label:
+        text = text.replace("&", "&amp;")
+    return '"' + text.replace('"', '\\"') + '"'

@@ -1,0 +1,23 @@
+"""A graph as JSON for programs: `{"nodes": [{"id", "kind"}], "edges": [{"from", "to"}]}`.
+
+Knows nothing of widths and colours. This form is public: keys are added, never renamed."""
+
+from __future__ import annotations
+
+from wfctl.renderers.picture import Picture, arrows
+
+
+def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
+    """The picture as one JSON object; `state` and `seconds` stand in a node where a run gave them."""
+    import json
+
+    nodes: list[dict[str, str | float]] = []
+    for node in picture.nodes:
+        item: dict[str, str | float] = {"id": node.id, "kind": node.kind}
+        if node.state is not None:
+            item["state"] = node.state
+        if node.seconds is not None:
+            item["seconds"] = node.seconds
+        nodes.append(item)
+    edges = [{"from": source, "to": target} for source, target in arrows(picture)]
+    return json.dumps({"nodes": nodes, "edges": edges}, indent=2) + "\n"
