@@ -1,0 +1,225 @@
+"""A workflow run in virtual time, told as a timeline: the unit tests of the core stand on this.
+
+Starts no process and reads no file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wfctl import events as ev
+from wfctl import expr, plugins, spec
+from wfctl import plan as planning
+from wfctl.decide import Leavings
+from wfctl.engine import Engine
+from wfctl.errors import Problem
+from wfctl.executors.simulated import SimulatedExecutor
+from wfctl.jobs import Completion, Ending, Job, Signalled
+from wfctl.plan import Plan, Planned, Request
+from wfctl.scope import During
+from wfctl.state import RunState, fold
+
+SHORT = {"succeeded": "ok", "cached": "cached"}
+
+
+class Crash(BaseException):
+    """The engine dies here."""
+
+
+@dataclass
+class Memory:
+    """A journal in memory: what was synced survives a crash."""
+
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    pending: list[dict[str, Any]] = field(default_factory=list)
+
+    def append(self, event: Mapping[str, Any]) -> None:
+        self.pending.append(dict(event))
+
+    def sync(self) -> None:
+        self.kept += self.pending
+        self.pending = []
+
+    def die(self, written: int = 0) -> None:
+        """The machine dies: of what was not synced, only the first `written` events reached the disk."""
+        self.kept += self.pending[:written]
+        self.pending = []
+
+
+@dataclass
+class CrashAt:
+    """Dies when the named point is passed for the `turn`-th time; `passed` counts."""
+
+    name: str
+    turn: int
+    passed: int = 0
+
+    def __call__(self, point: str) -> None:
+        self.passed += point == self.name
+        if point == self.name and self.passed == self.turn:
+            raise Crash
+
+
+class Interrupting(SimulatedExecutor):
+    """A simulated executor that delivers signals at given moments."""
+
+    def __init__(self, start: float, outcome: Callable[[Job], Completion], signals: Sequence[tuple[float, int]]) -> None:
+        super().__init__(start, outcome)
+        self._signals = list(signals)
+
+    def submit(self, job: Job) -> None:
+        live = [job_id for job_id in self._running if job_id.split("/")[1] == job.node]
+        assert not live, f"two live attempts: {job.id} beside {live}"
+        super().submit(job)
+
+    def wait(self, until: float | None) -> Any:
+        if self._signals:
+            at, number = self._signals[0]
+            messages = super().wait(at if until is None else min(at, until)) if self._next() > at else super().wait(until)
+            if self.now() >= at:
+                self._signals.pop(0)
+                return [*messages, Signalled(number)]
+            return messages
+        return super().wait(until)
+
+    def _next(self) -> float:
+        live = [end for end in self._ends if end[2] in self._running]
+        return min(live)[0] if live else float("inf")
+
+
+@dataclass
+class Simulated:
+    """One run, over all its engines. `attempts` lists every attempt that was begun, in order."""
+
+    plan: Plan
+    journal: Memory
+    attempts: list[str]
+    state: RunState
+
+    @property
+    def timeline(self) -> str:
+        """`a[0-1] b[1-2]`: every attempt with its start and finish, by start."""
+        rows = []
+        begun: dict[str, float] = {}
+        for event in self.events:
+            if isinstance(event, ev.NodeStarted):
+                begun[event.node] = event.time
+            elif isinstance(event, (ev.AttemptEnded, ev.NodeCancelled)) and event.node in begun:
+                start = begun.pop(event.node)
+                rows.append((start, f"{event.node}[{start:g}-{event.time:g}]"))
+        return " ".join(text for _, text in sorted(rows, key=lambda row: row[0]))
+
+    @property
+    def events(self) -> list[ev.Event]:
+        return [ev.from_data(data) for data in self.journal.kept]
+
+    @property
+    def ended(self) -> dict[str, str]:
+        """How each node ended: `ok`, or its state with its reason, `skipped:when`."""
+        return {
+            name: SHORT.get(run.state, f"{run.state}:{run.reason}" if run.reason else str(run.state))
+            for name, run in self.state.nodes.items()
+        }
+
+
+def build(data: Mapping[str, Any], request: Request | None = None) -> tuple[Plan, list[Problem]]:
+    """The plan of a workflow given as plain data, and everything that is wrong with it."""
+    workflow, problems = spec.build(data, "flow", plugins.kind)
+    plan, more = planning.build(workflow, request or Request(cores=4, run_id="r", started="2026-01-31T10:00:00.000000Z"))
+    return plan, problems + more
+
+
+def flow(nodes: Mapping[str, Any], **keys: Any) -> dict[str, Any]:
+    """A workflow as plain data; a node given as a list is its needs, as text its script."""
+    return {
+        "version": 1,
+        "name": "flow",
+        "nodes": {name: node(raw) for name, raw in nodes.items()},
+        **{key: {n: node(r) for n, r in raw.items()} if key == "finally" else raw for key, raw in keys.items()},
+    }
+
+
+def node(raw: Any) -> dict[str, Any]:
+    if isinstance(raw, list):
+        return {"run": "true", "needs": raw}
+    if isinstance(raw, str):
+        return {"run": raw}
+    return {"run": "true", **raw} if "run" not in raw else dict(raw)
+
+
+def simulate(
+    data: Mapping[str, Any],
+    *,
+    fails: Mapping[str, int | str | Sequence[int | str]] = {},
+    seconds: Mapping[str, float] = {},
+    outputs: Mapping[str, Any] = {},
+    signals: Sequence[tuple[float, int]] = (),
+    request: Request | None = None,
+    left: Mapping[str, Leavings] = {},
+    crash: Callable[[str], None] = lambda point: None,
+    written: int = 0,
+    run: Simulated | None = None,
+    again: Sequence[str] = (),
+) -> Simulated:
+    """Run a workflow in virtual time, or go on with `run`.
+
+    `fails` gives a node's exit codes, one an attempt (then 0), or for all when it is one number;
+    "timeout", "missing", "lost" and "kill" are ways to end too. `outputs` gives what a node leaves, or `left` all of
+    it. `crash` may raise `Crash` at a named point: of what was not synced by
+    then only the first `written` events are kept.
+    """
+    plan, problems = build(data, request)
+    assert not problems, problems
+    journal = run.journal if run else Memory()
+    begun = run.attempts if run else []
+
+    def outcome(job: Job) -> Completion:
+        begun.append(f"{job.node}/{job.attempt}")
+        turn = sum(1 for one in begun if one.split("/")[0] == job.node) if job.node in fails else 0
+        wanted = fails.get(job.node, 0)
+        code = wanted if isinstance(wanted, (int, str)) else wanted[turn - 1] if turn <= len(wanted) else 0
+        took = seconds.get(job.node, job.estimate)
+        endings = {"timeout": Ending.TIMED_OUT, "missing": Ending.NOT_STARTED, "kill": Ending.KILLED, "lost": Ending.LOST}
+        ending = endings.get(str(code), Ending.EXITED)
+        number = 9 if ending is Ending.KILLED else code if isinstance(code, int) else None
+        return Completion(job_id=job.id, ending=ending, code=number, seconds=took)
+
+    state = fold(run.events, lambda event: plan) if run else RunState(plan)
+    clock = Interrupting(state.time, outcome, signals)
+    during = During(plan, state)
+
+    def prepare(planned: Planned, attempt: int) -> Job:
+        expr.evaluate_value(planned.node.env, during.of(planned.id))
+        timeout = planned.node.timeout
+        return Job(
+            id=f"{state.id}/{planned.id}/{attempt}",
+            node=planned.id,
+            attempt=attempt,
+            estimate=planned.estimate,
+            timeout=timeout if isinstance(timeout, float) else None,
+        )
+
+    engine = Engine(
+        state,
+        journal=journal,
+        executor=clock,
+        clock=clock,
+        during=during,
+        prepare=prepare,
+        collect=lambda job, completion: left.get(job.node) or Leavings(output=outputs.get(job.node)),
+        point=crash,
+    )
+    result = Simulated(plan, journal, begun, state)
+    try:
+        if run is None:
+            facts = {"workflow": "flow", "file": "f", "digest": "", "definition": "", "request": {"run_id": "r"}}
+            engine.record(ev.RunStarted(time=0.0, run="r", **facts))
+            for name in (name for name, planned in plan.nodes.items() if planned.given):
+                engine.record(ev.NodeServed(time=0.0, node=name, output=outputs.get(name), of="other"))
+        elif state.finished is None or state.status != "succeeded" or again:
+            engine.record(ev.RunResumed(time=state.time, again=tuple(again)))
+        engine.run()
+    except Crash:
+        journal.die(written)
+    return result

@@ -1,0 +1,276 @@
+"""The next thing to do, and what an ended attempt means: pure functions of plan and state.
+
+Writes nothing, waits for nothing and evaluates no `when`: it says that one is to be evaluated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from wfctl import events as ev
+from wfctl import expr
+from wfctl.errors import Bug, ExitCode
+from wfctl.jobs import Completion, Ending
+from wfctl.state import RETRYING, RunState, RunStatus
+
+if TYPE_CHECKING:
+    from wfctl.plan import Plan
+    from wfctl.scope import During
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin an attempt."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Evaluate the node's `when`."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A fact that follows from the state alone."""
+
+    event: ev.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Tell a running node to end."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """All nodes but `finally` have ended: evaluate the outputs, and say how the run went."""
+
+    status: RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do until a job ends, or until this moment."""
+
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The run has finished."""
+
+
+Action = Start | Judge | Record | Stop | Settle | Wait | Done
+
+
+def decide(plan: Plan, state: RunState, now: float) -> Action:
+    """The next thing to do. Reads only its arguments; the engine acts and asks again."""
+    if state.finished is not None:
+        return Done()
+    if node := state.next_to_stop():
+        return Stop(node)
+    open_phase = "nodes" if state.settled is None else "finally"
+    halted = state.stopping or state.at_once  # told twice, not even `finally` runs
+    if not state.open[open_phase] or (halted and not state.running):
+        return _end(plan, state, now)
+    deadline = None
+    if plan.timeout is not None and state.settled is None and not state.timed_out and not halted:
+        deadline = state.began + plan.timeout
+        if now >= deadline:
+            return Record(ev.RunTimedOut(time=now))
+    if not halted:
+        if node := state.next_doomed():
+            return Record(ev.NodeSkipped(time=now, node=node, reason="needs"))
+        if node := state.next_cancelled():
+            return Record(_drop(state, node, now))
+        if node := state.next_unjudged():
+            return Judge(node)
+        retry = state.next_retry()
+        if retry is not None and retry[0] <= now:
+            return Record(ev.NodeReady(time=now, node=retry[1]))
+        if node := state.best_ready():
+            return Start(node)
+        if retry is not None:
+            deadline = retry[0] if deadline is None else min(retry[0], deadline)
+    if not state.running and deadline is None:
+        raise Bug(dead_end(plan, state))
+    return Wait(deadline)
+
+
+def _drop(state: RunState, node: str, now: float) -> ev.Event:
+    """The end of a node that the failing run does not start any more."""
+    run = state.nodes[node]
+    reason = "run_timeout" if state.timed_out else "run_failing"
+    if run.state is RETRYING:  # an attempt of it has failed, and there will be no other
+        return ev.NodeFailed(
+            time=now,
+            node=node,
+            attempt=run.attempt,
+            seconds=run.seconds,
+            exit_code=run.exit_code,
+            signal=run.signal,
+            reason=run.reason,
+            error=run.error,
+        )
+    return ev.NodeCancelled(time=now, node=node, reason=reason)
+
+
+def _end(plan: Plan, state: RunState, now: float) -> Action:
+    if state.settled is None:
+        if state.open["nodes"]:
+            return Settle(RunStatus.INTERRUPTED)
+        return Settle(RunStatus.FAILED if state.failing else RunStatus.SUCCEEDED)
+    status = state.settled
+    if (state.stopping or state.at_once) and state.open["finally"]:
+        status = RunStatus.INTERRUPTED
+    elif status is RunStatus.SUCCEEDED and state.finally_failed:
+        status = RunStatus.FAILED
+    return Record(
+        ev.RunFinished(
+            time=now,
+            state=status,
+            exit_code=exit_code(status, state.signal),
+            failed=tuple(state.failed_nodes),
+            outputs=state.outputs if status is RunStatus.SUCCEEDED else {},
+        )
+    )
+
+
+def exit_code(status: RunStatus, signal: int | None) -> int:
+    """What the command that ends the run returns."""
+    if status is RunStatus.SUCCEEDED:
+        return ExitCode.OK
+    if status is RunStatus.INTERRUPTED:
+        return 128 + (signal or 2)
+    return ExitCode.FAILED
+
+
+def dead_end(plan: Plan, state: RunState) -> str:
+    """What waits for what, when nothing can go on: this must never be seen."""
+    lines = ["nothing runs, nothing can start, and the run is not done"]
+    for name, run in state.nodes.items():
+        if run.state in ("waiting", "ready", "retrying"):
+            waits = [f"{n} ({state.nodes[n].state})" for n in plan.nodes[name].needs]
+            lines.append(f"{name} is {run.state}, needs {', '.join(waits) or 'nothing'}, holds {plan.nodes[name].demand}")
+    return "\n  ".join(lines[:50])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leavings:
+    """What an attempt left behind. `file` is where an output lies that is too large for the journal."""
+
+    output: object = None
+    file: str | None = None
+    error: str = ""
+    missing: tuple[str, ...] = field(default=())
+
+
+def conclude(
+    plan: Plan, state: RunState, during: During, name: str, completion: Completion, left: Leavings, now: float
+) -> ev.Event:
+    """What the end of an attempt of the node `name` means: success, a retry, or the node's end."""
+    run, spec = state.nodes[name], plan.nodes[name].node
+    signal = completion.code if completion.ending is Ending.KILLED else None
+    code = completion.code if signal is None else 128 + signal
+    reason, error = _verdict(during, name, completion, left, code, run.attempt)
+    facts: dict[str, Any] = {"time": now, "node": name, "attempt": run.attempt, "seconds": completion.seconds}
+    if not reason:
+        output = left.output if left.file is None else {"file": left.file}
+        return ev.NodeSucceeded(**facts, exit_code=code, signal=signal, output=output, stored=left.file is not None)
+    asked = state.asked.get(name)
+    if asked == "interrupted":
+        return ev.NodeInterrupted(**facts, exit_code=code, signal=signal, reason="interrupted")
+    if asked is not None and completion.ending is not Ending.TIMED_OUT:
+        return ev.NodeCancelled(time=now, node=name, reason=asked, seconds=completion.seconds)
+    unknown = reason in ("killed", "timed_out", "output")
+    end = {**facts, "exit_code": code, "signal": signal, "reason": reason, "error": error, "unknown": unknown}
+    retry = spec.retry
+    if completion.ending is not Ending.NOT_STARTED and run.tries < retry.attempts and not (
+        state.failing and plan.on_failure != "continue" and spec.section == "nodes"
+    ):
+        at = now + delay(state.id, name, run.tries, retry.delay, retry.backoff, retry.max_delay, retry.jitter)
+        in_time = retry.max_time is None or at - (run.first_started or now) <= retry.max_time
+        again, problem = _again(during, name, left, code, error, run.attempt)
+        if problem:
+            end["error"] = f"{error}; retry.when: {problem}"
+        elif again and in_time:
+            return ev.NodeRetrying(**end, retry_at=at)
+    return ev.NodeFailed(**end, timed_out=reason == "timed_out")
+
+
+def _verdict(
+    during: During, name: str, completion: Completion, left: Leavings, code: int | None, attempt: int
+) -> tuple[str, str]:
+    """Why the attempt failed, as a fixed word and as text; both empty for success."""
+    match completion.ending:
+        case Ending.NOT_STARTED:
+            return "not_started", completion.error
+        case Ending.TIMED_OUT:
+            return "timed_out", completion.error
+        case Ending.LOST:
+            return "lost", completion.error
+    expect = during.spec(name).expect
+    if expect is not None:
+        try:
+            good = evaluate_condition(
+                expect, during.after(name, output=left.output, exit_code=code, error=completion.error, attempt=attempt)
+            )
+        except expr.Unknown:  # a plan assumes success
+            good = True
+        except expr.ExpressionError as error:
+            return ("output", left.error) if left.error else ("expect", f"expect: {error}")
+        if not good:
+            text = expect.text if isinstance(expect, expr.Template) else str(expect).lower()
+            return ("output", left.error) if left.error else ("expect", f"expect was not met: {text}")
+    elif completion.ending is Ending.KILLED:
+        return "killed", completion.error or f"ended by signal {completion.code}"
+    elif code != 0:
+        return "exit_code", completion.error or f"exit code {code}"
+    if left.error:
+        return "output", left.error
+    if left.missing:
+        return "writes", f"did not write {', '.join(left.missing[:5])}"
+    return "", ""
+
+
+def _again(
+    during: During, name: str, left: Leavings, code: int | None, error: str, attempt: int
+) -> tuple[bool, str]:
+    """Whether `retry.when` wants another attempt, and what was wrong with it."""
+    when = during.spec(name).retry.when
+    if when is True:
+        return True, ""
+    try:
+        names = during.after(name, output=left.output, exit_code=code, error=error, attempt=attempt)
+        return evaluate_condition(when, names), ""
+    except expr.ExpressionError as problem:
+        return False, str(problem)
+
+
+def evaluate_condition(condition: expr.Template | bool, names: dict[str, object]) -> bool:
+    """The value of a `when`, `expect` or `retry.when`. Raises ExpressionError where it is no boolean."""
+    if isinstance(condition, bool):
+        return condition
+    value = condition.evaluate(names)
+    if not isinstance(value, bool):
+        raise expr.ExpressionError(f"must be true or false, got {expr.as_text(value)[:60]}")
+    return value
+
+
+def delay(
+    run_id: str, node: str, failures: int, first: float, backoff: float, longest: float, jitter: bool
+) -> float:
+    """Seconds until the next attempt: exponential, capped, and with jitter between half and whole of that.
+
+    The jitter comes from the names, not from chance, so that a replay needs none.
+    """
+    whole = min(longest, first * backoff ** min(failures - 1, 64))
+    if not jitter:
+        return whole
+    return whole * (0.5 + crc32(f"{run_id}/{node}/{failures}".encode()) / 2**33)

@@ -1,0 +1,252 @@
+"""What can happen in a run: one frozen dataclass for each fact, to and from plain data.
+
+Has no behaviour. Facts are complete: to replay them needs no clock, no chance and no disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar
+
+from wfctl import instant
+
+FORMAT = 1
+"""The version of the journal's vocabulary. Older ones are read; a newer one is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A fact. `time` is seconds since the epoch and never goes back within a run."""
+
+    name: ClassVar[str] = ""
+    time: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """A run exists from here on. `request` is what its plan is made from, `definition` the file it is pinned to."""
+
+    name: ClassVar[str] = "run_started"
+    run: str
+    workflow: str
+    file: str
+    digest: str
+    definition: str
+    request: Mapping[str, Any]
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """Outputs of nodes that were left out, from the run `of`."""
+    of: str | None = None
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed(Event):
+    """Another engine goes on. What ran is interrupted; `again` are the nodes that a person asked for again."""
+
+    name: ClassVar[str] = "run_resumed"
+    again: tuple[str, ...] = ()
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunUpdated(Event):
+    """From here on another definition holds, for what has not succeeded."""
+
+    name: ClassVar[str] = "run_updated"
+    digest: str
+    definition: str
+    request: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStopping(Event):
+    """The run was told to stop, by a signal; `at_once` when told twice."""
+
+    name: ClassVar[str] = "run_stopping"
+    signal: int
+    at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTimedOut(Event):
+    """The run's own timeout has passed."""
+
+    name: ClassVar[str] = "run_timed_out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettled(Event):
+    """All nodes but those of `finally` have ended: how the run went is decided."""
+
+    name: ClassVar[str] = "run_settled"
+    state: str
+    error: str = ""
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """Nothing is left to do."""
+
+    name: ClassVar[str] = "run_finished"
+    state: str
+    exit_code: int
+    failed: tuple[str, ...] = ()
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReady(Event):
+    """Its `when` was true, or its retry is due."""
+
+    name: ClassVar[str] = "node_ready"
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStarted(Event):
+    """An attempt is about to begin. Recorded before the process exists."""
+
+    name: ClassVar[str] = "node_started"
+    node: str
+    attempt: int
+    writes: Any = None
+    """The paths that it will write, where an expression decides them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded(Event):
+    """Common to all ends of an attempt. `exit_code` is 128 + the signal's number where a signal ended it."""
+
+    node: str
+    attempt: int
+    seconds: float = 0.0
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSucceeded(AttemptEnded):
+    """Done. A large output lies in a file: then `output` is `{"file": path}` and `stored` is true."""
+
+    name: ClassVar[str] = "node_succeeded"
+    output: Any = None
+    stored: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRetrying(AttemptEnded):
+    """The attempt failed; another is due at `retry_at`."""
+
+    name: ClassVar[str] = "node_retrying"
+    retry_at: float
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFailed(AttemptEnded):
+    """Failed for good. `timed_out` when its last attempt ran out of time; `unknown` when what it did is not known."""
+
+    name: ClassVar[str] = "node_failed"
+    timed_out: bool = False
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeInterrupted(AttemptEnded):
+    """The attempt was ended because the run was told to stop."""
+
+    name: ClassVar[str] = "node_interrupted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeCancelled(Event):
+    """It will not run, or was ended, because of others: `run_failing`, `run_timeout`."""
+
+    name: ClassVar[str] = "node_cancelled"
+    node: str
+    reason: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSkipped(Event):
+    """It does not run: its `when` was false, or its trigger can no longer hold."""
+
+    name: ClassVar[str] = "node_skipped"
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeServed(Event):
+    """Its output was taken from elsewhere; it does not run."""
+
+    name: ClassVar[str] = "node_served"
+    node: str
+    output: Any = None
+    stored: bool = False
+    of: str = ""
+
+
+EVENTS: Mapping[str, type[Event]] = {
+    kind.name: kind
+    for kind in (
+        RunStarted,
+        RunResumed,
+        RunUpdated,
+        RunStopping,
+        RunTimedOut,
+        RunSettled,
+        RunFinished,
+        NodeReady,
+        NodeStarted,
+        NodeSucceeded,
+        NodeRetrying,
+        NodeFailed,
+        NodeInterrupted,
+        NodeCancelled,
+        NodeSkipped,
+        NodeServed,
+    )
+}
+
+
+def _defaults(kind: type[Event]) -> tuple[tuple[str, Any], ...]:
+    return tuple(
+        (f.name, f.default if f.default_factory is MISSING else f.default_factory())
+        for f in fields(kind)
+        if f.name != "time"
+    )
+
+
+_FIELDS: Mapping[type[Event], tuple[tuple[str, Any], ...]] = {kind: _defaults(kind) for kind in EVENTS.values()}
+
+
+def to_data(event: Event) -> dict[str, Any]:
+    """The event as plain data, without what has its default."""
+    data: dict[str, Any] = {"event": event.name, "time": instant.to_text(event.time)}
+    for name, default in _FIELDS[type(event)]:
+        value = getattr(event, name)
+        if value is not default and value != default:
+            data[name] = value
+    if "retry_at" in data:
+        data["retry_at"] = instant.to_text(data["retry_at"])
+    return data
+
+
+def from_data(data: Mapping[str, Any]) -> Event:
+    """The counterpart of `to_data`. Keys that this version does not know are passed over.
+
+    Raises KeyError for an unknown event and TypeError for a missing fact.
+    """
+    kind = EVENTS[data["event"]]
+    known = {name: data[name] for name, _ in _FIELDS[kind] if name in data}
+    for name in ("again", "failed"):
+        if name in known:
+            known[name] = tuple(known[name])
+    if "retry_at" in known:
+        known["retry_at"] = instant.from_text(known["retry_at"])
+    return kind(time=instant.from_text(data["time"]), **known)

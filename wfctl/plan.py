@@ -1,0 +1,489 @@
+"""From a workflow and what was asked for to a plan: nodes with edges, demands, levels and path lengths.
+
+Knows nothing of files, clocks or the machine: what it needs of them is in the `Request`."""
+
+from __future__ import annotations
+
+import posixpath
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from wfctl import expr, graph, quantity, scope
+from wfctl.errors import Problem, Where
+from wfctl.policy import POLICIES
+from wfctl.spec import LEVELS, PLANNED, Node, Value, Workflow, cycle_text
+
+DEFAULT_ESTIMATE = 1.0
+"""Seconds that a node is taken to need when nothing is known of it."""
+
+Demand = tuple[tuple[str, int], ...]
+"""What a node holds while it runs, exact, sorted by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What one run was asked for, and the facts it leans on. Recorded; a plan is made from it again at any time.
+
+    `started` is UTC text, `folder` the file's own. `machine` holds the budgets of cpu and memory that count where the file
+    names none, `cores` the concurrency where it names none.
+    """
+
+    params: Mapping[str, object] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict)
+    run_id: str = ""
+    started: str = ""
+    folder: str = "."
+    cores: int = 1
+    machine: Mapping[str, int] = field(default_factory=dict)
+    grace: float = 10.0
+    start_from: tuple[str, ...] = ()
+    until: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One node with its place in the plan. `tail` is the longest path of estimates from its start to the end.
+
+    `given` nodes are left out of the run; their output comes from elsewhere.
+    """
+
+    id: str
+    node: Node
+    needs: tuple[str, ...]
+    dependents: tuple[str, ...]
+    demand: Demand
+    level: int
+    estimate: float
+    tail: float
+    index: int
+    given: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that `decide` must know beside the state. Frozen; built once for a run."""
+
+    name: str
+    run: Mapping[str, object]
+    params: Mapping[str, object]
+    env: Mapping[str, str]
+    vars: Mapping[str, Value]
+    outputs: Mapping[str, Value]
+    nodes: Mapping[str, Planned]
+    budget: Mapping[str, int]
+    concurrency: int
+    policy: str
+    on_failure: str
+    timeout: float | None
+    grace: float
+    root: str
+    critical_path: tuple[str, ...]
+    bounds: Mapping[str, float]
+    """Lower bounds of the makespan in seconds, by name."""
+
+
+def build(workflow: Workflow, request: Request) -> tuple[Plan, list[Problem]]:
+    """The plan of one run, and all that stands against it. With problems the plan is not fit to run."""
+    return _Planner(workflow, request).build()
+
+
+def params_of(workflow: Workflow, given: Mapping[str, object], run: Mapping[str, object], environ: Mapping[str, str]) -> tuple[dict[str, object], list[Problem]]:
+    """The values of all params: as given, else by default, which may use earlier ones.
+
+    A required one that was not given is `expr.UNKNOWN` here; to refuse it is the caller's affair.
+    """
+    params: dict[str, object] = {}
+    problems: list[Problem] = []
+    env, _ = env_of(workflow, given, run, environ)
+    for name, schema in workflow.params.items():
+        params[name] = expr.UNKNOWN
+        if name in given:
+            params[name] = given[name]
+        elif "default" in schema:
+            names: scope.Names = {"params": params, "env": env, "run": run}
+            try:
+                params[name] = expr.evaluate_value(schema["default"], names)
+            except expr.Unknown:
+                pass
+            except expr.ExpressionError as error:
+                problems.append(Problem(("params", name, "default"), str(error)))
+    return params, problems
+
+
+def env_of(workflow: Workflow, params: Mapping[str, object], run: Mapping[str, object], environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:
+    """The workflow's `env` as text. `NAME: {default: …}` is taken from `environ`, or is required there."""
+    env: dict[str, str] = {}
+    problems: list[Problem] = []
+    for name, raw in workflow.env.items():
+        value = raw
+        if isinstance(raw, dict):
+            if name in environ:
+                env[name] = environ[name]
+                continue
+            if "default" not in raw:
+                hint = f"set it: {name}=… wfctl …; or give it a default"
+                problems.append(Problem(("env", name), f'the environment has no "{name}"', hint, key=True))
+                continue
+            value = raw["default"]
+        try:
+            env[name] = expr.as_text(expr.evaluate_value(value, {"params": params, "run": run}))
+        except expr.Unknown:
+            pass
+        except (expr.ExpressionError, KeyError) as error:
+            problems.append(Problem(("env", name), str(error)))
+    return env, problems
+
+
+class _Planner:
+    """Builds one plan. Collects problems as it goes."""
+
+    def __init__(self, workflow: Workflow, request: Request) -> None:
+        self.workflow = workflow
+        self.request = request
+        self.problems: list[Problem] = []
+        self.run: dict[str, object] = {"id": request.run_id, "started": request.started}
+        self.params, problems = params_of(workflow, request.params, self.run, request.environ)
+        self.problems += problems
+        self.env, problems = env_of(workflow, self.params, self.run, request.environ)
+        self.problems += problems
+        self.names = scope.before(self.params, self.env, workflow.vars, self.run)
+
+    def build(self) -> tuple[Plan, list[Problem]]:
+        workflow = self.workflow
+        budget = self.budget()
+        root = posixpath.normpath(posixpath.join(self.request.folder, self.setting("root", workflow.root, _path, ".")))
+        nodes = {name: self.settled(node) for name, node in workflow.nodes.items()}
+        needs: dict[str, tuple[str, ...]] = {
+            name: tuple(n for n in node.needs if n in nodes) for name, node in nodes.items()
+        }
+        sound = len(graph.order(needs)) == len(needs)  # the spec has told of cycles in what was written
+        self.add_file_edges(nodes, needs, root)
+        for loop in graph.cycles(needs) if sound else ():
+            where = (nodes[loop[0]].section, loop[0])
+            hint = "the paths that they read and write make this circle"
+            self.problems.append(Problem(where, cycle_text(loop), hint, key=True, path=""))
+        chosen, given = self.selection(nodes, needs)
+        nodes = {name: node for name, node in nodes.items() if name in chosen or name in given}
+        needs = {name: needs[name] if name in chosen else () for name in nodes}
+        demands = {name: self.demand(node, budget) for name, node in nodes.items()}
+        ordered = graph.order(needs)
+        after = graph.successors(needs)
+        length = {n: DEFAULT_ESTIMATE if node.estimate is None else node.estimate for n, node in nodes.items()}
+        length.update(dict.fromkeys(given, 0.0))
+        tails = graph.tails(ordered, after, length.__getitem__)
+        levels = self.levels(nodes, ordered, after)
+        planned = {
+            name: Planned(
+                id=name,
+                node=node,
+                needs=needs[name],
+                dependents=tuple(after[name]),
+                demand=demands[name],
+                level=levels.get(name, 1),
+                estimate=length[name],
+                tail=tails.get(name, 0.0),
+                index=i,
+                given=name in given,
+            )
+            for i, (name, node) in enumerate(nodes.items())
+        }
+        concurrency = int(self.setting("concurrency", workflow.concurrency, _count, self.request.cores))
+        plan = Plan(
+            name=workflow.name,
+            run=self.run,
+            params=self.params,
+            env=self.env,
+            vars=workflow.vars,
+            outputs=workflow.outputs,
+            nodes=planned,
+            budget=budget,
+            concurrency=concurrency,
+            policy=str(self.setting("policy", workflow.policy, _among(POLICIES), "priority")),
+            on_failure=str(self.setting("on_failure", workflow.on_failure, _among(("stop", "continue", "cancel")), "stop")),
+            timeout=self.setting("timeout", workflow.timeout, quantity.seconds, None),
+            grace=self.setting("grace", workflow.grace, quantity.seconds, self.request.grace),
+            root=root,
+            critical_path=self.critical_path(planned, ordered, after),
+            bounds=lower_bounds(planned, budget, concurrency),
+        )
+        return plan, self.problems
+
+    # -- the file's own keys
+
+    def setting(self, key: str, value: Value, read: Any, default: Any) -> Any:
+        if value is None:
+            return default
+        where: Where = ("scheduling", "policy") if key == "policy" else (key,)
+        try:
+            return read(expr.evaluate_value(value, self.names))
+        except expr.Unknown:
+            return default
+        except (expr.ExpressionError, ValueError) as error:
+            self.problems.append(Problem(where, str(error)))
+            return default
+
+    def budget(self) -> dict[str, int]:
+        budget = dict(self.request.machine)
+        for name, value in self.workflow.resources.items():
+            try:
+                evaluated = expr.evaluate_value(value, self.names)
+                # Plain amounts were converted when the file was read.
+                budget[name] = evaluated if evaluated is value else quantity.amount(name, evaluated)  # type: ignore[assignment]
+            except expr.Unknown:
+                budget.pop(name, None)
+            except (expr.ExpressionError, ValueError) as error:
+                self.problems.append(Problem(("resources", name), str(error)))
+        return budget
+
+    # -- nodes
+
+    def settled(self, node: Node) -> Node:
+        """The node with its deferred keys read, now that params are known."""
+        if not node.deferred:
+            return node
+        values: dict[str, Any] = {}
+        for key, raw in node.deferred.items():
+            try:
+                values[key] = PLANNED[key](expr.evaluate_value(raw, self.names))
+            except expr.Unknown:
+                continue
+            except (expr.ExpressionError, ValueError) as error:
+                self.problems.append(Problem((node.section, node.id, key), str(error)))
+        if "retry" in values:
+            values["retry"] = replace(values["retry"], when=node.retry.when)
+        return replace(node, deferred={}, **values)
+
+    def demand(self, node: Node, budget: Mapping[str, int]) -> Demand:
+        for name, wanted in node.resources.items():
+            where = (node.section, node.id, "resources", name)
+            declared = self.workflow.resources
+            if name not in budget:
+                if name not in declared:
+                    hint = f"declare it: resources: {{{name}: …}}"
+                    self.problems.append(Problem(where, f'there is no budget named "{name}"', hint, key=True))
+            elif wanted > budget[name]:
+                has = quantity.shown_amount(name, budget[name])
+                what = f"needs {quantity.shown_amount(name, wanted)}, the budget is {has}"
+                hint = "" if name in declared else f"that is this machine's; say resources: {{{name}: …}} to plan for another"
+                self.problems.append(Problem(where, what, hint))
+        return tuple(sorted(node.resources.items()))
+
+    def levels(self, nodes: Mapping[str, Node], ordered: list[str], after: Mapping[str, Collection[str]]) -> dict[str, int]:
+        """Each node's level, inherited by all that it needs: the higher wins."""
+        levels: dict[str, int] = {}
+        for name in reversed(ordered):
+            own = LEVELS.index(nodes[name].priority)
+            levels[name] = max((levels[other] for other in after[name]), default=own) if after[name] else own
+            levels[name] = max(own, levels[name])
+        return levels
+
+    def critical_path(self, planned: Mapping[str, Planned], ordered: list[str], after: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+        main = [n for n in ordered if planned[n].node.section == "nodes" and not planned[n].given]
+        inside = set(main)
+        steps = {n: [m for m in after[n] if m in inside] for n in main}
+        return tuple(graph.longest_path(main, steps, lambda n: planned[n].estimate))
+
+    # -- which nodes
+
+    def selection(self, nodes: Mapping[str, Node], needs: Mapping[str, tuple[str, ...]]) -> tuple[set[str], set[str]]:
+        """The nodes to run and those left out whose output they lean on."""
+        request = self.request
+        for option, names in (("--from", request.start_from), ("--until", request.until), ("--only", request.only)):
+            for name in names:
+                if name not in nodes or nodes[name].section != "nodes":
+                    raise SelectionError(option, name, [n for n, node in nodes.items() if node.section == "nodes"])
+        main = {name for name, node in nodes.items() if node.section == "nodes"}
+        chosen = set(main)
+        if request.until:
+            chosen &= graph.reach(request.until, needs)
+        if request.start_from:
+            chosen &= graph.reach(request.start_from, graph.successors(needs))
+        if request.only:
+            chosen &= set(request.only)
+        given = {need for name in chosen for need in needs[name]} - chosen
+        return chosen | (set(nodes) - main), given
+
+    # -- files
+
+    def add_file_edges(self, nodes: Mapping[str, Node], needs: dict[str, tuple[str, ...]], root: str) -> None:
+        """A path that one node writes and another reads is an edge; two unordered writers are a fault."""
+        writers: dict[str, list[str]] = {}
+        reads: list[tuple[str, str]] = []
+        for name, node in nodes.items():
+            if node.writes or node.reads:
+                for path in self.paths(node, "writes", root):
+                    others = writers.setdefault(path, [])
+                    if name not in others:
+                        others.append(name)
+                if node.section == "nodes":
+                    reads += [(name, path) for path in self.paths(node, "reads", root)]
+        if not writers:
+            return
+        index = _PathIndex(writers)
+        found: dict[str, dict[str, None]] = {}
+        for name, path in reads:
+            for written in index.matching(path):
+                for writer in writers[written]:
+                    if writer != name and nodes[writer].section == "nodes":
+                        found.setdefault(name, {})[writer] = None
+        for name, names in found.items():
+            needs[name] = tuple(dict.fromkeys((*needs[name], *names)))
+        self.check_writers(nodes, needs, writers)
+
+    def check_writers(
+        self, nodes: Mapping[str, Node], needs: Mapping[str, tuple[str, ...]], writers: Mapping[str, list[str]]
+    ) -> None:
+        shared = {path: names for path, names in writers.items() if len(names) > 1}
+        if not shared:
+            return
+        place = {name: i for i, name in enumerate(graph.order(needs))}
+        for path, names in shared.items():
+            ordered = sorted(names, key=lambda n: (nodes[n].section == "finally", place.get(n, 0)))
+            for one, other in zip(ordered, ordered[1:], strict=False):
+                if nodes[one].section == nodes[other].section and not _comes_after(other, one, needs, place):
+                    where = (nodes[other].section, other, "writes")
+                    what = f'"{path}" is written by "{one}" too, and neither comes after the other'
+                    self.problems.append(Problem(where, what, "let one need the other, or write two files"))
+
+    def paths(self, node: Node, key: str, root: str) -> Iterator[str]:
+        """The paths under `reads` or `writes` that are known before the run, checked and made plain."""
+        raw = getattr(node, key)
+        parts = raw.values() if isinstance(raw, dict) else raw if isinstance(raw, (list, tuple)) else [raw]
+        for part in parts:
+            try:
+                value = expr.evaluate_value(part, self.names)
+            except expr.Unknown:
+                continue
+            except expr.ExpressionError as error:
+                self.problems.append(Problem((node.section, node.id, key), str(error)))
+                continue
+            for path in value if isinstance(value, list) else [value]:
+                try:
+                    yield confined(path, root)
+                except ValueError as error:
+                    self.problems.append(Problem((node.section, node.id, key), str(error)))
+
+
+def _comes_after(later: str, earlier: str, needs: Mapping[str, tuple[str, ...]], place: Mapping[str, int]) -> bool:
+    """Whether a path of edges leads from `earlier` to `later`; looks at nothing that stands before `earlier`."""
+    first = place.get(earlier, 0)
+    seen = {later}
+    todo = [later]
+    while todo:
+        for need in needs[todo.pop()]:
+            if need == earlier:
+                return True
+            if need not in seen and place.get(need, 0) > first:
+                seen.add(need)
+                todo.append(need)
+    return False
+
+
+class SelectionError(Exception):
+    """`--from`, `--until` or `--only` names a node that is not there."""
+
+    def __init__(self, option: str, name: str, known: list[str]) -> None:
+        super().__init__(f'{option}: no node named "{name}"')
+        self.option, self.name, self.known = option, name, known
+
+
+class _PathIndex:
+    """Written paths, sorted, so that a glob or a folder looks only at those that begin like it."""
+
+    def __init__(self, written: Collection[str]) -> None:
+        self.exact = set(written)
+        self.sorted = sorted(written)
+        self.globs = [path for path in self.sorted if _is_glob(path)]
+
+    def matching(self, read: str) -> Iterator[str]:
+        """The written paths that `read` touches: itself, what lies in it, what it lies in, what matches."""
+        if read in self.exact:
+            yield read
+        parent = posixpath.dirname(read)
+        while parent and parent != "/":
+            if parent in self.exact:
+                yield parent
+            parent = posixpath.dirname(parent)
+        if _is_glob(read):
+            start = read[: min(i for i in (read.find(c) for c in "*?[") if i >= 0)]
+            # `**/` also stands for no folder at all.
+            patterns = {read, read.replace("**/", "")}
+            yield from (p for p in self.starting(start) if p != read and any(fnmatchcase(p, x) for x in patterns))
+        else:
+            yield from self.starting(read + "/")
+            yield from (glob for glob in self.globs if glob != read and fnmatchcase(read, glob))
+
+    def starting(self, prefix: str) -> Iterator[str]:
+        for i in range(bisect_left(self.sorted, prefix), len(self.sorted)):
+            if not self.sorted[i].startswith(prefix):
+                return
+            yield self.sorted[i]
+
+
+def _is_glob(path: str) -> bool:
+    return any(c in path for c in "*?[")
+
+
+def confined(path: object, root: str) -> str:
+    """`path` relative to `root`, made plain. ValueError where it is no path or leads out of `root`."""
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ValueError(f"expected a path, got {quantity.shown(path)}")
+    plain = posixpath.normpath(path)
+    if posixpath.isabs(plain):
+        base = posixpath.normpath(root)
+        if posixpath.isabs(base) and (plain + "/").startswith(base.rstrip("/") + "/"):
+            return posixpath.relpath(plain, base)
+        raise ValueError(f'"{path}" lies outside of the root folder; paths are relative to it')
+    if plain == ".." or plain.startswith("../"):
+        raise ValueError(f'"{path}" leads out of the root folder; set root: .. where that is meant')
+    return plain
+
+
+def lower_bounds(planned: Mapping[str, Planned], budget: Mapping[str, int], concurrency: int) -> dict[str, float]:
+    """What no schedule can undercut: the longest path, and for each budget all work divided by it. Seconds."""
+    work: dict[str, float] = {}
+    slots = 0.0
+    path = 0.0
+    for node in planned.values():
+        if node.node.section != "nodes" or node.given:
+            continue
+        slots += node.estimate
+        path = max(path, node.tail)
+        for name, wanted in node.demand:
+            work[name] = work.get(name, 0.0) + node.estimate * wanted
+    bounds = {"critical path": path, "work / slots": slots / concurrency}
+    bounds.update({f"work / {name}": total / budget[name] for name, total in work.items() if budget.get(name)})
+    return bounds
+
+
+def edges(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Every edge, as (needed, by)."""
+    for node in plan.nodes.values():
+        for need in node.needs:
+            yield need, node.id
+
+
+def _path(value: object) -> str:
+    if isinstance(value, str) and value and "\0" not in value:
+        return value
+    raise ValueError(f"expected a path, got {quantity.shown(value)}")
+
+
+def _count(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise ValueError(f"expected a whole number from 1 up, got {quantity.shown(value)}")
+
+
+def _among(names: Collection[str]) -> Any:
+    def read(value: object) -> object:
+        if value not in names:
+            raise ValueError(f"expected one of {', '.join(names)}, got {quantity.shown(value)}")
+        return value
+
+    return read
+

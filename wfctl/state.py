@@ -1,0 +1,638 @@
+"""What has become of a run so far: a fold over its events, with quick views for `decide`.
+
+Knows no clock, no chance and no disk. Only `RunState.apply` changes it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
+from heapq import heappop, heappush
+from typing import Any
+
+from wfctl import events as ev
+from wfctl import graph
+from wfctl.errors import Bug
+from wfctl.plan import Demand, Plan, Planned
+from wfctl.policy import POLICIES
+from wfctl.ready import Ready
+
+
+class NodeState(StrEnum):
+    """SEMANTICS of each word: waiting for needs; ready for a slot; and so on to the final ones."""
+
+    WAITING = "waiting"
+    READY = "ready"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    INTERRUPTED = "interrupted"
+    SUCCEEDED = "succeeded"
+    CACHED = "cached"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+class RunStatus(StrEnum):
+    """How the run stands. `running` says that its events go on, not that a process lives."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+WAITING, READY, RUNNING, RETRYING, INTERRUPTED, SUCCEEDED, CACHED, FAILED, TIMED_OUT, SKIPPED, CANCELLED = NodeState
+
+FINAL = frozenset({SUCCEEDED, CACHED, FAILED, TIMED_OUT, SKIPPED, CANCELLED})
+DONE = frozenset({SUCCEEDED, CACHED})
+
+MOVES: Mapping[tuple[NodeState, type[ev.Event]], NodeState] = {
+    (WAITING, ev.NodeReady): READY,
+    (RETRYING, ev.NodeReady): READY,
+    (READY, ev.NodeStarted): RUNNING,
+    (RUNNING, ev.NodeSucceeded): SUCCEEDED,
+    (RUNNING, ev.NodeRetrying): RETRYING,
+    (RUNNING, ev.NodeFailed): FAILED,
+    (READY, ev.NodeFailed): FAILED,  # its job could not be made
+    (WAITING, ev.NodeFailed): FAILED,  # its `when` could not be evaluated
+    (RETRYING, ev.NodeFailed): FAILED,  # the run is failing: its retry is dropped
+    (RUNNING, ev.NodeInterrupted): INTERRUPTED,
+    (RUNNING, ev.NodeCancelled): CANCELLED,
+    (WAITING, ev.NodeCancelled): CANCELLED,
+    (READY, ev.NodeCancelled): CANCELLED,
+    (WAITING, ev.NodeSkipped): SKIPPED,
+    (WAITING, ev.NodeServed): CACHED,
+    (READY, ev.NodeServed): CACHED,
+}
+"""Every move there is. A pair that is not here is a bug of ours and says so."""
+
+
+class NodeRun:
+    """One node in one run. The counters are of its needs: how many have ended, and how."""
+
+    __slots__ = (
+        "attempt",
+        "error",
+        "exit_code",
+        "failed",
+        "finished",
+        "first_started",
+        "judged",
+        "left",
+        "output",
+        "reason",
+        "retry_at",
+        "seconds",
+        "signal",
+        "started",
+        "state",
+        "stored",
+        "succeeded",
+        "tries",
+        "unknown",
+        "writes",
+    )
+    KEPT = (
+        "attempt",
+        "error",
+        "exit_code",
+        "finished",
+        "first_started",
+        "output",
+        "reason",
+        "retry_at",
+        "seconds",
+        "signal",
+        "started",
+        "stored",
+        "tries",
+        "unknown",
+        "writes",
+    )
+
+    def __init__(self, attempt: int = 0) -> None:
+        self.state = WAITING
+        self.attempt = attempt  # of all, also before a resume: names the log
+        self.tries = 0  # since the last resume: what `retry.attempts` counts
+        self.first_started: float | None = None  # of these tries
+        self.started: float | None = None
+        self.finished: float | None = None
+        self.seconds = 0.0
+        self.exit_code: int | None = None
+        self.signal: int | None = None
+        self.output: Any = None
+        self.stored = False
+        self.reason = ""
+        self.error = ""
+        self.unknown = False
+        self.retry_at: float | None = None
+        self.writes: Any = None
+        self.left = self.succeeded = self.failed = 0
+        self.judged = False  # handed to a queue: neither its trigger nor its `when` is asked again
+
+
+class RunState:
+    """The state of one run under one plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.id = ""
+        self.started = self.time = 0.0
+        self.began = 0.0  # of this engine: what the run's own timeout counts from
+        self.finished: float | None = None
+        self.status = RunStatus.RUNNING
+        self.settled: RunStatus | None = None
+        self.exit_code: int | None = None
+        self.error = ""
+        self.outputs: Mapping[str, Any] = {}
+        self.signal: int | None = None
+        self.stopping = False
+        self.at_once = False
+        self.timed_out = False
+        self.finally_failed = False
+        self.events = 0
+        self._to_stop: deque[str] = deque()
+        self.nodes = {name: NodeRun() for name in plan.nodes}
+        self._rank = POLICIES[plan.policy]
+        self._derive()
+
+    # -- what `decide` asks
+
+    @property
+    def failing(self) -> bool:
+        """Whether the run is bound to fail."""
+        return bool(self.failed_nodes) or self.timed_out
+
+    def best_ready(self) -> str | None:
+        """The best-ranked ready node that fits slots and resources."""
+        if len(self.running) >= self.plan.concurrency:
+            return None
+        return self.ready.best(self._fits)
+
+    def next_doomed(self) -> str | None:
+        """A node whose trigger can no longer hold."""
+        return self._first(self._doomed, lambda run: run.state is WAITING)
+
+    def next_cancelled(self) -> str | None:
+        """A node that does not start any more because the run is failing."""
+        return self._first(self._to_cancel, lambda run: run.state in (WAITING, READY, RETRYING))
+
+    def next_unjudged(self) -> str | None:
+        """A node whose trigger holds and whose `when` is to be evaluated."""
+        return self._first(self._unjudged, lambda run: run.state is WAITING)
+
+    def next_to_stop(self) -> str | None:
+        """A running node that is to be told to end."""
+        return self._first(self._to_stop, lambda run: run.state is RUNNING)
+
+    def next_retry(self) -> tuple[float, str] | None:
+        """The retry that is due first: when, and of which node."""
+        while self._retries:
+            at, node = self._retries[0]
+            run = self.nodes[node]
+            if run.state is RETRYING and run.retry_at == at:
+                return at, node
+            heappop(self._retries)
+        return None
+
+    def stop_asked(self, node: str) -> None:
+        """The engine has told the node to end. No fact: it is asked again after a crash."""
+        self._to_stop.popleft()
+
+    def _first(self, queue: deque[str], still: Callable[[NodeRun], bool]) -> str | None:
+        while queue:
+            if still(self.nodes[queue[0]]):
+                return queue[0]
+            queue.popleft()
+        return None
+
+    def _fits(self, demand: Demand) -> bool:
+        free = self.free
+        return all(free.get(name, 0) >= wanted for name, wanted in demand)
+
+    # -- facts
+
+    def apply(self, event: ev.Event) -> None:
+        """Take one fact in. Raises Bug for one that cannot follow what was."""
+        self.time = event.time
+        self.events += 1
+        name = getattr(event, "node", None)
+        if name is None:
+            _RUN_FACTS[type(event)](self, event)
+            return
+        run = self.nodes.get(name)
+        if run is None:
+            raise Bug(f'{event.name}: no node "{name}" in the plan')
+        old = run.state
+        new = MOVES.get((old, type(event)))
+        if new is None:
+            raise Bug(f"{event.name}: node {name} is {old}")
+        if old is RUNNING:
+            self._give_back(name)
+        elif old is READY:
+            self.ready.remove(name)
+        run.state = new
+        _NODE_FACTS[type(event)](self, run, self.plan.nodes[name], event)
+        if run.state in FINAL:
+            self._ended(name, run)
+
+    def _node_ready(self, run: NodeRun, planned: Planned, event: ev.NodeReady) -> None:
+        self._push_ready(planned)
+
+    def _node_started(self, run: NodeRun, planned: Planned, event: ev.NodeStarted) -> None:
+        run.attempt = event.attempt
+        run.tries += 1
+        run.started = event.time
+        if run.first_started is None:
+            run.first_started = event.time
+        run.finished = None
+        run.writes = event.writes
+        run.reason = run.error = ""
+        self.running[planned.id] = None
+        for name, amount in planned.demand:
+            self.free[name] -= amount
+
+    def _attempt_ended(self, run: NodeRun, event: ev.AttemptEnded) -> None:
+        run.finished = event.time
+        run.seconds = event.seconds
+        run.exit_code = event.exit_code
+        run.signal = event.signal
+        run.reason = event.reason
+        run.error = event.error
+
+    def _node_succeeded(self, run: NodeRun, planned: Planned, event: ev.NodeSucceeded) -> None:
+        self._attempt_ended(run, event)
+        run.output = event.output
+        run.stored = event.stored
+
+    def _node_retrying(self, run: NodeRun, planned: Planned, event: ev.NodeRetrying) -> None:
+        self._attempt_ended(run, event)
+        run.unknown |= event.unknown
+        run.retry_at = event.retry_at
+        heappush(self._retries, (event.retry_at, planned.id))
+        if self.failing and self.plan.on_failure != "continue":
+            self._to_cancel.append(planned.id)
+
+    def _node_failed(self, run: NodeRun, planned: Planned, event: ev.NodeFailed) -> None:
+        self._attempt_ended(run, event)
+        run.attempt = max(run.attempt, event.attempt)
+        run.unknown |= event.unknown
+        if event.timed_out:
+            run.state = TIMED_OUT
+        if planned.node.continue_on_error:
+            return
+        if planned.node.section == "finally":
+            self.finally_failed = True
+        else:
+            first = not self.failing
+            self.failed_nodes[planned.id] = None
+            if first:
+                self._start_failing(self.plan.on_failure)
+
+    def _node_interrupted(self, run: NodeRun, planned: Planned, event: ev.NodeInterrupted) -> None:
+        self._attempt_ended(run, event)
+        run.unknown = True
+
+    def _node_cancelled(self, run: NodeRun, planned: Planned, event: ev.NodeCancelled) -> None:
+        if run.started is not None and run.finished is None:
+            run.unknown = True
+        run.finished = event.time
+        run.seconds = event.seconds
+        run.reason = event.reason
+
+    def _node_skipped(self, run: NodeRun, planned: Planned, event: ev.NodeSkipped) -> None:
+        run.finished = event.time
+        run.reason = event.reason
+
+    def _node_served(self, run: NodeRun, planned: Planned, event: ev.NodeServed) -> None:
+        run.started = run.finished = event.time
+        run.output = event.output
+        run.stored = event.stored
+        run.reason = f"from {event.of}"
+
+    def _run_started(self, event: ev.RunStarted) -> None:
+        self.id = event.run
+        self.started = self.began = event.time
+
+    def _run_resumed(self, event: ev.RunResumed) -> None:
+        """What ran is interrupted, and so runs again, as does what failed and what did not run because of it.
+
+        A run that was decided and had only its `finally` left goes on with that.
+        """
+        for name in self.running:
+            self.nodes[name].state = INTERRUPTED
+            self.nodes[name].unknown = True
+        decided = self.settled in (RunStatus.SUCCEEDED, RunStatus.FAILED) and self.finished is None
+        if self.status is RunStatus.INTERRUPTED and self.settled in (RunStatus.SUCCEEDED, RunStatus.FAILED):
+            decided = True
+        if event.again:
+            decided = False
+        self.status = RunStatus.RUNNING
+        self.finished = self.exit_code = self.signal = None
+        self.stopping = self.at_once = self.finally_failed = False
+        if not decided:
+            self.settled = None
+            self.error = ""
+            self.timed_out = False
+            self.began = event.time
+        self._forget(set(event.again), finally_only=decided)
+        self._derive()
+
+    def _forget(self, asked: set[str], finally_only: bool) -> None:
+        """Begin anew with every node that has not succeeded, and with what `asked` leads to."""
+        needs = {name: planned.needs for name, planned in self.plan.nodes.items()}
+        again = graph.reach(asked, {n: p.dependents for n, p in self.plan.nodes.items()}) if asked else set()
+        anew: set[str] = set()
+        for name in graph.order(needs):
+            run, planned = self.nodes[name], self.plan.nodes[name]
+            if planned.node.section == "finally":
+                keep = finally_only and run.state in FINAL
+            elif finally_only:
+                keep = True
+            elif run.state is SKIPPED:
+                keep = name not in again and not any(need in anew for need in planned.needs)
+            else:
+                tolerated = planned.node.continue_on_error and run.state in (FAILED, TIMED_OUT)
+                keep = (run.state in DONE or tolerated) and name not in again
+            if keep:
+                continue
+            anew.add(name)
+            if run.state is RETRYING and name not in again:
+                continue  # its retry is due when it was due
+            fresh = self.nodes[name] = NodeRun(run.attempt)
+            if run.state is INTERRUPTED:
+                # The attempt counts for its number, not for `retry.attempts`: nothing of the work failed.
+                fresh.tries = max(0, run.tries - 1)
+                fresh.first_started = run.first_started if fresh.tries else None
+
+    def _run_stopping(self, event: ev.RunStopping) -> None:
+        self.signal = event.signal if self.signal is None else self.signal
+        self.stopping = True
+        self.at_once = self.at_once or event.at_once
+        self._to_stop = deque(self.running)
+        self.asked.update(dict.fromkeys(self.running, "interrupted"))
+
+    def _run_timed_out(self, event: ev.RunTimedOut) -> None:
+        first = not self.failing
+        self.timed_out = True
+        self.error = "the run's own timeout has passed"
+        if first or self.plan.on_failure != "cancel":
+            self._start_failing("cancel")
+
+    def _run_settled(self, event: ev.RunSettled) -> None:
+        self.settled = RunStatus(event.state)
+        self.error = event.error or self.error
+        self.outputs = event.outputs
+        self.stopping = False
+        for name, planned in self.plan.nodes.items():
+            if planned.node.section == "finally" and not planned.needs:
+                self._judge(name, self.nodes[name])
+
+    def _run_finished(self, event: ev.RunFinished) -> None:
+        self.status = RunStatus(event.state)
+        self.finished = event.time
+        self.exit_code = event.exit_code
+
+    def adopt(self, plan: Plan, event: ev.RunUpdated) -> None:
+        """Go on under another plan: what succeeded stays, where it is still there; the rest begins anew."""
+        self.time = event.time
+        self.events += 1
+        old, self.plan = self.nodes, plan
+        self._rank = POLICIES[plan.policy]
+        self.settled = None
+        self.nodes = {}
+        for name, planned in plan.nodes.items():
+            run = old.get(name)
+            stays = run is not None and run.state in DONE and planned.node.section == "nodes"
+            self.nodes[name] = run if run is not None and stays else NodeRun(run.attempt if run else 0)
+        self._derive()
+
+    # -- quick views
+
+    def _derive(self) -> None:
+        """Make all quick views anew from the states of the nodes."""
+        plan = self.plan
+        self.ready = Ready()
+        self.free = dict(plan.budget)
+        self.running: dict[str, None] = {}
+        self.asked: dict[str, str] = {}
+        self.failed_nodes: dict[str, None] = {}
+        self.ended: dict[NodeState, int] = {}
+        self._doomed: deque[str] = deque()
+        self._to_cancel: deque[str] = deque()
+        self._to_stop = deque()
+        self._unjudged: deque[str] = deque()
+        self._retries: list[tuple[float, str]] = []
+        self.open = {"nodes": 0, "finally": 0}
+        for name, planned in plan.nodes.items():
+            run = self.nodes[name]
+            run.left = len(planned.needs)
+            run.succeeded = run.failed = 0
+            run.judged = False
+            if run.state not in FINAL:
+                self.open[planned.node.section] += 1
+            elif run.state in (FAILED, TIMED_OUT) and not planned.node.continue_on_error:
+                if planned.node.section == "nodes":
+                    self.failed_nodes[name] = None
+                else:
+                    self.finally_failed = True
+        for name, run in self.nodes.items():
+            if run.state in FINAL:
+                self.ended[run.state] = self.ended.get(run.state, 0) + 1
+                for other in plan.nodes[name].dependents:
+                    self._count(self.nodes[other], plan.nodes[name], run)
+        for name, run in self.nodes.items():
+            if run.state is READY:
+                run.judged = True
+                self._push_ready(plan.nodes[name])
+            elif run.state is RETRYING and run.retry_at is not None:
+                heappush(self._retries, (run.retry_at, name))
+            elif run.state is RUNNING:
+                self.running[name] = None
+                for resource, amount in plan.nodes[name].demand:
+                    self.free[resource] -= amount
+            elif run.state is WAITING and (plan.nodes[name].node.section == "nodes" or self.settled is not None):
+                self._judge(name, run)
+        if self.failing and self.settled is None:
+            self._start_failing("cancel" if self.timed_out else plan.on_failure)
+
+    def _push_ready(self, planned: Planned) -> None:
+        self.ready.push(planned.id, planned.demand, self._rank(planned))
+
+    def _give_back(self, name: str) -> None:
+        self.running.pop(name, None)
+        self.asked.pop(name, None)
+        for resource, amount in self.plan.nodes[name].demand:
+            self.free[resource] += amount
+        self.ready.freed()
+
+    def _count(self, dependent: NodeRun, planned: Planned, run: NodeRun) -> None:
+        dependent.left -= 1
+        if run.state in DONE or (planned.node.continue_on_error and run.state in (FAILED, TIMED_OUT)):
+            dependent.succeeded += 1
+        elif run.state is not SKIPPED:
+            dependent.failed += 1
+
+    def _ended(self, name: str, run: NodeRun) -> None:
+        planned = self.plan.nodes[name]
+        self.open[planned.node.section] -= 1
+        self.ended[run.state] = self.ended.get(run.state, 0) + 1
+        for other in planned.dependents:
+            dependent = self.nodes[other]
+            self._count(dependent, planned, run)
+            if dependent.state is WAITING and not dependent.judged:
+                self._judge(other, dependent)
+
+    def _judge(self, name: str, run: NodeRun) -> None:
+        """Hand a waiting node on, where its trigger holds or can no longer hold."""
+        planned = self.plan.nodes[name]
+        holds = TRIGGERS[planned.node.trigger](run, len(planned.needs))
+        if holds is None:
+            return
+        run.judged = True
+        if not holds:
+            self._doomed.append(name)
+        elif planned.node.when is True or planned.given:
+            run.state = READY
+            self._push_ready(planned)
+        else:
+            self._unjudged.append(name)
+
+    def _start_failing(self, mode: str) -> None:
+        """From now on nothing starts but nodes that wait for a failure; with `cancel`, what runs is stopped."""
+        if mode == "continue":
+            return
+        for name, planned in self.plan.nodes.items():
+            if planned.node.section == "nodes" and planned.node.trigger not in ("all_done", "any_failed"):
+                if self.nodes[name].state in (WAITING, READY, RETRYING):
+                    self._to_cancel.append(name)
+        if mode == "cancel":
+            self._to_stop = deque(n for n in self.running if self.plan.nodes[n].node.section == "nodes")
+            reason = "run_timeout" if self.timed_out else "run_failing"
+            self.asked.update(dict.fromkeys(self._to_stop, reason))
+
+    # -- a state on paper
+
+    def to_data(self) -> dict[str, Any]:
+        """The state as plain data, for a checkpoint."""
+        return {
+            "run": {key: getattr(self, key) for key in _RUN_KEPT},
+            "nodes": {
+                name: [str(run.state), *(getattr(run, key) for key in NodeRun.KEPT)] for name, run in self.nodes.items()
+            },
+        }
+
+    @classmethod
+    def from_data(cls, plan: Plan, data: Mapping[str, Any]) -> RunState:
+        """The counterpart of `to_data`. Raises KeyError, TypeError or ValueError where it does not fit the plan."""
+        state = cls(plan)
+        if data["nodes"].keys() != state.nodes.keys():
+            raise ValueError("the checkpoint is of another plan")
+        for key in _RUN_KEPT:
+            setattr(state, key, data["run"][key])
+        state.status = RunStatus(state.status)
+        state.settled = RunStatus(state.settled) if state.settled is not None else None
+        for name, (word, *values) in data["nodes"].items():
+            run = state.nodes[name]
+            run.state = NodeState(word)
+            for key, value in zip(NodeRun.KEPT, values, strict=True):
+                setattr(run, key, value)
+        state._derive()
+        return state
+
+
+_RUN_KEPT = (
+    "at_once",
+    "began",
+    "error",
+    "events",
+    "exit_code",
+    "finally_failed",
+    "finished",
+    "id",
+    "outputs",
+    "settled",
+    "signal",
+    "started",
+    "status",
+    "stopping",
+    "time",
+    "timed_out",
+)
+
+
+def _all_succeeded(run: NodeRun, needs: int) -> bool | None:
+    if run.succeeded == needs:
+        return True
+    return None if run.succeeded + run.left == needs else False
+
+
+def _all_done(run: NodeRun, needs: int) -> bool | None:
+    return True if not run.left else None
+
+
+def _any_succeeded(run: NodeRun, needs: int) -> bool | None:
+    if run.succeeded:
+        return True
+    return None if run.left else False
+
+
+def _any_failed(run: NodeRun, needs: int) -> bool | None:
+    if run.failed:
+        return True
+    return None if run.left else False
+
+
+def _none_failed(run: NodeRun, needs: int) -> bool | None:
+    if run.failed:
+        return False
+    return None if run.left else True
+
+
+TRIGGERS: Mapping[str, Callable[[NodeRun, int], bool | None]] = {
+    "all_succeeded": _all_succeeded,
+    "all_done": _all_done,
+    "any_succeeded": _any_succeeded,
+    "any_failed": _any_failed,
+    "none_failed": _none_failed,
+}
+"""Whether a trigger holds, given how its needs ended: None while that is open."""
+
+_RUN_FACTS: Mapping[type[ev.Event], Callable[[RunState, Any], None]] = {
+    ev.RunStarted: RunState._run_started,
+    ev.RunResumed: RunState._run_resumed,
+    ev.RunStopping: RunState._run_stopping,
+    ev.RunTimedOut: RunState._run_timed_out,
+    ev.RunSettled: RunState._run_settled,
+    ev.RunFinished: RunState._run_finished,
+}
+
+_NODE_FACTS: Mapping[type[ev.Event], Callable[[RunState, NodeRun, Planned, Any], None]] = {
+    ev.NodeReady: RunState._node_ready,
+    ev.NodeStarted: RunState._node_started,
+    ev.NodeSucceeded: RunState._node_succeeded,
+    ev.NodeRetrying: RunState._node_retrying,
+    ev.NodeFailed: RunState._node_failed,
+    ev.NodeInterrupted: RunState._node_interrupted,
+    ev.NodeCancelled: RunState._node_cancelled,
+    ev.NodeSkipped: RunState._node_skipped,
+    ev.NodeServed: RunState._node_served,
+}
+
+
+def fold(facts: Iterable[ev.Event], plan_of: Callable[[ev.RunStarted | ev.RunUpdated], Plan], state: RunState | None = None) -> RunState:
+    """The state that the facts lead to, from the beginning or from `state` on. `plan_of` gives the plan that an event pins."""
+    for event in facts:
+        if isinstance(event, ev.RunStarted):
+            state = RunState(plan_of(event))
+        if state is None:
+            raise Bug("a journal begins with run_started")
+        if isinstance(event, ev.RunUpdated):
+            state.adopt(plan_of(event), event)
+        else:
+            state.apply(event)
+    if state is None:
+        raise Bug("a journal without events")
+    return state
