@@ -1,0 +1,119 @@
+"""The job of one attempt of one node: its environment, paths and limits, filled in by its kind.
+
+Starts nothing. Reads no state but what expressions name."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+from wfctl import expr, quantity, values
+from wfctl.jobs import Job, Kind, Place
+from wfctl.plan import Plan, Planned, confined
+from wfctl.scope import During
+from wfctl.state import RunStatus
+
+
+class Attempts:
+    """Makes jobs for a run. `place_of` says where an attempt leaves things, `kinds` how a kind works."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        during: During,
+        kinds: Callable[[str], Kind | None],
+        place_of: Callable[[str, int], Place],
+        settled: Callable[[], RunStatus | None],
+    ) -> None:
+        self._plan = plan
+        self._during = during
+        self._kinds = kinds
+        self._place_of = place_of
+        self._settled = settled
+        self._run_id = str(plan.run["id"])
+
+    def job(self, planned: Planned, attempt: int) -> Job:
+        """The job of that attempt. Raises ExpressionError where a value cannot be made."""
+        node = planned.node
+        place = self._place_of(planned.id, attempt)
+        names = self._during.of(planned.id) if node.dynamic else {}
+        env = {
+            "WFCTL_NODE": planned.id,
+            "WFCTL_ATTEMPT": str(attempt),
+            "WFCTL_OUTPUT": place.output,
+            "WFCTL_CPU": str(max(1, -(-node.resources.get("cpu", 1000) // 1000))),
+        }
+        for name, value in node.env.items():
+            env[name] = values.checked(expr.as_text(expr.evaluate_value(value, names)), f"env.{name}")
+        writes = tuple(self.paths(node.writes, names, "writes")) if node.writes else ()
+        files = {}
+        if node.stdin is not None:
+            files[place.stdin] = values.as_bytes(expr.evaluate_value(node.stdin, names))
+        cwd = None if node.cwd is None else self._path(expr.evaluate_value(node.cwd, names), "cwd")
+        job = Job(
+            id=f"{self._run_id}/{planned.id}/{attempt}",
+            node=planned.id,
+            attempt=attempt,
+            env=env,
+            cwd=None if cwd == "." else cwd,
+            stdin=place.stdin if node.stdin is not None else None,
+            log=place.log,
+            stdout=place.stdout if node.stdout != "none" else None,
+            output=place.output,
+            reading=node.stdout,
+            files=files,
+            folders=tuple({posixpath.dirname(path): None for path in writes if posixpath.dirname(path)}),
+            writes=writes,
+            timeout=self._timeout(planned, names),
+            detach=node.detach,
+            estimate=planned.estimate,
+        )
+        kind = self._kinds(node.kind)
+        assert kind is not None  # refused at load
+        return kind.prepare(job, node, names, place)
+
+    def _timeout(self, planned: Planned, names: Mapping[str, object]) -> float | None:
+        value = planned.node.timeout
+        limit: float | None = None
+        if isinstance(value, float):
+            limit = value
+        elif value is not None:
+            try:
+                limit = quantity.seconds(expr.evaluate_value(value, names))
+            except ValueError as error:
+                raise expr.ExpressionError(f"timeout: {error}") from None
+        if planned.node.section == "finally" and self._settled() is RunStatus.INTERRUPTED:
+            # Somebody is waiting for the run to end: the last words have as long as the nodes had.
+            return self._plan.grace if limit is None else min(limit, self._plan.grace)
+        return limit
+
+    def paths(self, value: object, names: Mapping[str, object], key: str) -> Iterator[str]:
+        """The paths under `reads` or `writes`, relative to the root."""
+        evaluated = expr.evaluate_value(value, names)
+        parts = evaluated.values() if isinstance(evaluated, dict) else evaluated
+        for part in parts if not isinstance(parts, str) else [parts]:  # type: ignore[attr-defined]
+            for path in part if isinstance(part, list) else [part]:
+                yield self._path(path, key)
+
+    def _path(self, path: object, key: str) -> str:
+        try:
+            return confined(path, self._plan.root)
+        except ValueError as error:
+            raise expr.ExpressionError(f"{key}: {error}") from None
+
+
+def simulated(planned: Planned, attempt: int) -> Job:
+    """A job that only has its name, its time and its limit: for a plan."""
+    timeout = planned.node.timeout
+    return replace(
+        _NOTHING,
+        id=f"plan/{planned.id}/{attempt}",
+        node=planned.id,
+        attempt=attempt,
+        estimate=planned.estimate,
+        timeout=timeout if isinstance(timeout, float) and timeout > planned.estimate else None,
+    )
+
+
+_NOTHING = Job(id="", node="", attempt=0)

@@ -1,0 +1,484 @@
+"""The command line: options to a verb of `app`, its result to a view and an exit code.
+
+Knows nothing of how a verb does its work. Imports only typer before it knows which verb is meant."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+cli = typer.Typer(
+    name="wfctl",
+    help="Run a DAG described in one YAML file, on this machine.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Flow = Annotated[str, typer.Argument(metavar="FLOW", help="A workflow file.", show_default=False)]
+Id = Annotated[
+    str, typer.Argument(metavar="ID", help="A run: its id, the beginning of it, or `last`.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Params = Annotated[
+    list[str] | None, typer.Option("-p", "--param", metavar="NAME=VALUE", help="A param of the workflow.")
+]
+ParamsFile = Annotated[
+    str | None, typer.Option("--params-file", metavar="FILE", help="Params from a YAML or JSON file.")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over a key of the file.")
+]
+Jobs = Annotated[int | None, typer.Option("-j", "--jobs", metavar="N", min=1, help="Most nodes at once.")]
+Policy = Annotated[str | None, typer.Option("--policy", metavar="NAME", help="Order of ready nodes.")]
+From = Annotated[list[str] | None, typer.Option("--from", metavar="NODE", help="Only this node and all that needs it.")]
+Until = Annotated[list[str] | None, typer.Option("--until", metavar="NODE", help="Only this node and all it needs.")]
+Only = Annotated[list[str] | None, typer.Option("--only", metavar="NODE", help="Only this node.")]
+Of = Annotated[str | None, typer.Option("--of", metavar="ID", help="The run that has the output of what is left out.")]
+
+
+@cli.callback(invoke_without_command=True)
+def top(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    state_dir: Annotated[
+        str | None,
+        typer.Option("--state-dir", metavar="DIR", help="Where runs are kept (.wfctl here or above)."),
+    ] = None,
+) -> None:
+    """Run a DAG described in one YAML file, on this machine."""
+    ctx.obj = state_dir
+    if version:
+        from wfctl import __version__
+
+        typer.echo(f"wfctl {__version__}")
+
+
+# -- the main job
+
+
+@cli.command()
+def run(
+    ctx: typer.Context,
+    flow: Flow,
+    param: Params = None,
+    params_file: ParamsFile = None,
+    jobs: Jobs = None,
+    policy: Policy = None,
+    settings: Settings = None,
+    start_from: From = None,
+    until: Until = None,
+    only: Only = None,
+    of: Of = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="After a failure run all that does not need it.")
+    ] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="At a failure stop what runs.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Run a workflow to its end."""
+    from wfctl import app
+
+    if keep_going and fail_fast:
+        _fail("--keep-going and --fail-fast: choose one")
+    extra = [*(settings or ())]
+    extra += [f"concurrency={jobs}"] if jobs else []
+    extra += [f"scheduling.policy={policy}"] if policy else []
+    extra += ["on_failure=continue"] if keep_going else ["on_failure=cancel"] if fail_fast else []
+    asked = app.Asked(
+        file=flow,
+        params=param or (),
+        params_file=params_file,
+        settings=extra,
+        start_from=start_from or (),
+        until=until or (),
+        only=only or (),
+        of=of,
+    )
+    if dry_run:
+        _show_plan(app.plan(asked, _store(ctx)), json)
+        return
+    _finish(app.run(asked, _store(ctx), _watching(json)), json)
+
+
+@cli.command()
+def resume(
+    ctx: typer.Context,
+    id: Id,
+    update: Annotated[
+        bool, typer.Option("--update", help="Take the file as it is now for what has not succeeded.")
+    ] = False,
+    start_from: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="NODE", help="Run this node, and all that needs it, once more."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Go on with a run that failed, was stopped, or died."""
+    from wfctl import app
+
+    _finish(app.resume(id, _store(ctx), _watching(json), update=update, start_from=start_from or ()), json)
+
+
+@cli.command()
+def cancel(ctx: typer.Context, id: Id) -> None:
+    """Stop a run, and wait until it has stopped."""
+    from wfctl import app
+
+    pid = app.cancel(id, _store(ctx))
+    typer.echo(f"stopped (process {pid}); go on with: wfctl resume {id}", err=True)
+
+
+# -- before a run
+
+
+@cli.command()
+def validate(
+    flows: Annotated[list[str], typer.Argument(metavar="FLOW...", help="Workflow files.", show_default=False)],
+    json: Json = False,
+    format: Annotated[
+        str | None,
+        typer.Option("--format", metavar="github", help="Print faults as annotations."),
+    ] = None,
+) -> None:
+    """Say every fault of every file; run nothing."""
+    from wfctl import app
+    from wfctl.errors import ExitCode
+
+    if format not in (None, "github"):
+        _fail(f'--format: no format named "{format}"; there is github')
+    faults = app.validate(flows)
+    if json:
+        keys = ("file", "line", "column", "path", "message", "hint")
+        _print_json([{key: getattr(fault, key) for key in keys} for fault in faults])
+    elif format == "github":
+        for fault in faults:
+            typer.echo(_annotation(fault))
+    elif faults:
+        _print_faults(faults)
+    else:
+        files = ", ".join(flows) if len(flows) <= 5 else f"{len(flows)} files"
+        typer.echo(f"no faults: {files}", err=True)
+    raise typer.Exit(ExitCode.USAGE if faults else ExitCode.OK)
+
+
+@cli.command()
+def plan(
+    ctx: typer.Context,
+    flow: Flow,
+    param: Params = None,
+    params_file: ParamsFile = None,
+    jobs: Jobs = None,
+    policy: Policy = None,
+    settings: Settings = None,
+    start_from: From = None,
+    until: Until = None,
+    only: Only = None,
+    json: Json = False,
+) -> None:
+    """Show what a run would do, and when."""
+    from wfctl import app
+
+    extra = [*(settings or ())]
+    extra += [f"concurrency={jobs}"] if jobs else []
+    extra += [f"scheduling.policy={policy}"] if policy else []
+    asked = app.Asked(
+        file=flow,
+        params=param or (),
+        params_file=params_file,
+        settings=extra,
+        start_from=start_from or (),
+        until=until or (),
+        only=only or (),
+    )
+    _show_plan(app.plan(asked, _store(ctx)), json)
+
+
+@cli.command()
+def graph(
+    ctx: typer.Context,
+    flow: Annotated[str, typer.Argument(metavar="FLOW|ID", help="A workflow file, or a run.", show_default=False)],
+    format: Annotated[
+        str, typer.Option("-f", "--format", metavar="FORMAT", help="terminal, mermaid, dot or json.")
+    ] = "terminal",
+    output: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
+    json: Json = False,
+) -> None:
+    """Draw a workflow, or a run coloured by state."""
+    from wfctl import app
+    from wfctl.renderers import load_graph
+    from wfctl.screen import Screen
+
+    draw = load_graph("json" if json else format)
+    screen = Screen.of(sys.stdout) if output is None else Screen(width=120, color=False, unicode=True)
+    text = draw(app.picture(flow, _store(ctx)), width=screen.width, color=screen.color, unicode=screen.unicode)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        app.write_file(output, text)
+
+
+@cli.command()
+def show(
+    flow: Flow,
+    node: Annotated[str | None, typer.Argument(metavar="NODE", show_default=False)] = None,
+    param: Params = None,
+    params_file: ParamsFile = None,
+    settings: Settings = None,
+    json: Json = False,
+) -> None:
+    """Show a workflow or a node of it with everything filled in."""
+    from wfctl import app
+
+    asked = app.Asked(file=flow, params=param or (), params_file=params_file, settings=settings or ())
+    data = app.show(asked, node)
+    if json:
+        _print_json(data)
+    else:
+        from wfctl.renderers.listing import mapping
+
+        sys.stdout.write(mapping(data))
+
+
+# -- after a run
+
+
+@cli.command()
+def status(ctx: typer.Context, id: Annotated[str, typer.Argument(metavar="ID")] = "last", json: Json = False) -> None:
+    """Show what became of a run."""
+    from wfctl import app, history
+
+    record = app.open_record(id, _store(ctx))
+    document = history.document(record)
+    if json:
+        _print_json(document)
+    else:
+        from wfctl.renderers.listing import run_status
+        from wfctl.screen import Screen
+
+        screen = Screen.of(sys.stdout)
+        sys.stdout.write(run_status(document, width=screen.width, color=screen.color, unicode=screen.unicode))
+
+
+@cli.command()
+def runs(
+    ctx: typer.Context,
+    failed: Annotated[bool, typer.Option("--failed", help="Only those that did not succeed.")] = False,
+    workflow: Annotated[str | None, typer.Option("--workflow", metavar="NAME", help="Only those of this one.")] = None,
+    json: Json = False,
+) -> None:
+    """List the runs, newest first."""
+    from wfctl import app
+
+    found = app.runs(_store(ctx), failed=failed, workflow=workflow)
+    if json:
+        _print_json(found)
+    else:
+        from wfctl.renderers.listing import run_list
+        from wfctl.screen import Screen
+
+        screen = Screen.of(sys.stdout)
+        sys.stdout.write(run_list(found, width=screen.width, color=screen.color, unicode=screen.unicode))
+
+
+@cli.command()
+def logs(
+    ctx: typer.Context,
+    id: Id,
+    node: Annotated[str | None, typer.Argument(metavar="NODE", show_default=False)] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on while the run does.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Byte for byte, control characters too.")] = False,
+) -> None:
+    """Print what nodes wrote."""
+    from wfctl import logs as logs_
+
+    store = _store(ctx)
+    for chunk in logs_.read(store.find_run(id), node, follow=follow, raw=raw):
+        sys.stdout.buffer.write(chunk)
+        if follow:
+            sys.stdout.buffer.flush()
+
+
+@cli.command()
+def output(
+    ctx: typer.Context,
+    id: Id,
+    node: Annotated[str | None, typer.Argument(metavar="NODE", show_default=False)] = None,
+) -> None:
+    """Print the outputs of a run, or of one node: text as it is, else JSON."""
+    from wfctl import app
+
+    value = app.output(id, node, _store(ctx))
+    if isinstance(value, str):
+        sys.stdout.write(value + "\n")
+    else:
+        _print_json(value)
+
+
+# -- around it
+
+
+@cli.command()
+def init(
+    template: Annotated[
+        str, typer.Argument(metavar="[TEMPLATE]", help="hello, ci or data.", show_default=False)
+    ] = "hello",
+    file: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.")] = "flow.yaml",
+) -> None:
+    """Write a first workflow file."""
+    from wfctl import templates
+
+    templates.write(template, file)
+    typer.echo(f"wrote {file}; try: wfctl run {file}", err=True)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of workflow files."""
+    from wfctl import load
+
+    sys.stdout.write(load.schema_text())
+
+
+@cli.command()
+def clean(
+    ctx: typer.Context,
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", metavar="30d", help="Only runs that ended so long ago.")
+    ] = None,
+    keep_last: Annotated[int, typer.Option("--keep-last", metavar="N", min=0, help="Keep the N newest.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and keep it.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove old runs (those older than 30 days, unless told otherwise)."""
+    from wfctl import app, quantity
+    from wfctl.errors import UsageError
+
+    age = None if older_than is None and keep_last else older_than or "30d"
+    try:
+        seconds = None if age is None else quantity.seconds(age)
+    except ValueError as error:
+        raise UsageError(f"--older-than: {error}") from None
+    gone = app.clean(_store(ctx), older_than=seconds, keep_last=keep_last, dry_run=dry_run)
+    if json:
+        _print_json(gone)
+        return
+    for name in gone:
+        typer.echo(name)
+    what = "would go" if dry_run else "removed"
+    typer.echo(f"{len(gone)} {'run' if len(gone) == 1 else 'runs'} {what}", err=True)
+
+
+# -- tools
+
+
+def _store(ctx: typer.Context) -> Any:
+    import os
+    from pathlib import Path
+
+    from wfctl.store import Store
+
+    return Store.find(ctx.obj, Path.cwd(), os.environ)
+
+
+def _watching(json: bool) -> Any:
+    from wfctl.screen import watching
+
+    return watching(json)
+
+
+def _finish(outcome: Any, json: bool) -> NoReturn:
+    from wfctl.screen import finish
+
+    finish(outcome, json)
+    raise typer.Exit(int(outcome.exit_code))
+
+
+def _show_plan(forecast: Any, json: bool) -> None:
+    if json:
+        _print_json(forecast.document())
+        return
+    from wfctl.app import timeline
+    from wfctl.renderers.timeline import render
+    from wfctl.screen import Screen
+
+    screen = Screen.of(sys.stdout)
+    sys.stdout.write(render(timeline(forecast), width=screen.width, color=screen.color, unicode=screen.unicode))
+
+
+def _print_json(data: object) -> None:
+    import json
+
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=True) + "\n")
+
+
+def _print_faults(faults: Any) -> None:
+    from wfctl.renderers.text import safe
+
+    for fault in faults:
+        typer.echo(safe(str(fault)), err=True)
+
+
+def _annotation(fault: Any) -> str:
+    """A fault as GitHub Actions wants it."""
+
+    def quoted(text: str, extra: str = "") -> str:
+        for char, code in [("%", "%25"), ("\r", "%0D"), ("\n", "%0A"), *((c, f"%{ord(c):02X}") for c in extra)]:
+            text = text.replace(char, code)
+        return text
+
+    hint = f"; {fault.hint}" if fault.hint else ""
+    path = f"{fault.path}: " if fault.path else ""
+    place = f"file={quoted(fault.file, ':,')},line={fault.line},col={fault.column}"
+    return f"::error {place}::{quoted(path + fault.message + hint)}"
+
+
+def _fail(text: str) -> NoReturn:
+    from wfctl.errors import UsageError
+
+    raise UsageError(text)
+
+
+def main() -> None:
+    """The command `wfctl`: errors of the user as one clear text, errors of ours with what we need to mend them."""
+    if sys.argv[1:] == ["--version"]:  # before any import: this is asked by every prompt and every CI step
+        from wfctl import __version__
+
+        print(f"wfctl {__version__}")
+        return
+    try:
+        cli(prog_name="wfctl", standalone_mode=True)
+    except Exception as error:
+        sys.exit(_explain(error))
+
+
+def _explain(error: Exception) -> int:
+    """Say what went wrong; the exit code for it."""
+    from wfctl.errors import ExitCode, Invalid, WfctlError
+    from wfctl.renderers.text import safe
+
+    if isinstance(error, Invalid):
+        _print_faults(error.faults)
+        return error.code
+    if isinstance(error, WfctlError):
+        typer.echo(f"wfctl: {safe(str(error), lines=True)}", err=True)
+        return error.code
+    if isinstance(error, BrokenPipeError):
+        return ExitCode.OK
+    import platform
+    import traceback
+
+    from wfctl import __version__
+
+    traceback.print_exception(error)
+    typer.echo(
+        f"wfctl: this is a bug of wfctl (version {__version__}, Python {platform.python_version()}, "
+        f"{platform.system()} {platform.release()}); please report it with the text above",
+        err=True,
+    )
+    return ExitCode.BUG

@@ -1,0 +1,124 @@
+"""A workflow or one node of it with everything filled in that is known before a run: what `show` shows.
+
+Runs nothing. What only a run can tell stays as it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from wfctl import expr, quantity, scope
+from wfctl.errors import UsageError, nearest
+from wfctl.kinds.run import Command
+from wfctl.plan import Plan, Planned
+from wfctl.spec import LEVELS
+
+
+def workflow(plan: Plan) -> dict[str, Any]:
+    """The workflow's own values, and its nodes by id with what they need."""
+    return {
+        "name": plan.name,
+        "root": plan.root,
+        "params": {name: _soft(value, {}) for name, value in plan.params.items()},
+        "env": dict(plan.env),
+        "concurrency": plan.concurrency,
+        "resources": {name: quantity.shown_amount(name, amount) for name, amount in plan.budget.items()},
+        "policy": plan.policy,
+        "on_failure": plan.on_failure,
+        "timeout": plan.timeout,
+        "grace": plan.grace,
+        "nodes": {name: list(planned.needs) for name, planned in plan.nodes.items()},
+    }
+
+
+def node(plan: Plan, name: str) -> dict[str, Any]:
+    """One node. Raises UsageError for an id that is not there."""
+    planned = plan.nodes.get(name)
+    if planned is None:
+        raise UsageError(f'no node named "{name}"; {nearest(name, plan.nodes) or "`wfctl graph` shows the nodes"}')
+    spec = planned.node
+    names = scope.before(plan.params, plan.env, plan.vars, plan.run)
+    for key in ("reads", "writes"):
+        names[key] = _soft(getattr(spec, key), names)
+    return {
+        "id": name,
+        "kind": spec.kind,
+        "description": spec.description,
+        "needs": list(planned.needs),
+        "when": spec.when.text if isinstance(spec.when, expr.Template) else spec.when,
+        "trigger": spec.trigger,
+        **_command(planned, names),
+        "env": environment(plan, planned, names),
+        "cwd": _soft(spec.cwd, names) or ".",
+        "stdin": _soft(spec.stdin, names),
+        "stdout": spec.stdout,
+        "expect": spec.expect.text if isinstance(spec.expect, expr.Template) else spec.expect,
+        "timeout": _soft(spec.timeout, names),
+        "retry": {k: getattr(v, "text", v) for k, v in asdict(spec.retry).items()} | _retry_when(spec.retry.when),
+        "priority": LEVELS[planned.level],
+        "estimate": planned.estimate,
+        "resources": {n: quantity.shown_amount(n, amount) for n, amount in planned.demand},
+        "reads": names["reads"],
+        "writes": names["writes"],
+    }
+
+
+def environment(plan: Plan, planned: Planned, names: Mapping[str, object]) -> dict[str, dict[str, Any]]:
+    """The variables that the workflow adds to the inherited ones, each with where it comes from."""
+    found: dict[str, dict[str, Any]] = {n: {"value": v, "from": "workflow"} for n, v in plan.env.items()}
+    for name, value in planned.node.env.items():
+        found[name] = {"value": _text(_soft(value, names)), "from": "node"}
+    return found
+
+
+def _command(planned: Planned, names: Mapping[str, object]) -> dict[str, Any]:
+    body = planned.node.body
+    if not isinstance(body, Command):
+        return {}
+    args = _soft(planned.node.args, names)
+    if body.script is None:
+        argv: list[object] = []
+        for part in body.argv:
+            value = _soft(part, names)
+            argv += value if isinstance(value, list) else [_text(value)]
+        return {"argv": argv, "args": args}
+    if body.script.argv is not None and planned.node.shell is None and not planned.node.args:
+        words = ["".join(p if isinstance(p, str) else _text(_soft_one(p, names)) for p in w) for w in body.script.argv]
+        return {"argv": words}
+    values = {f"WFCTL_VALUE_{i}": _soft_one(e, names) for i, e in enumerate(body.script.values, 1)}
+    return {
+        "shell": planned.node.shell or "bash -eo pipefail",
+        "script": body.script.text,
+        "values": values,
+        "args": args,
+    }
+
+
+def _retry_when(when: object) -> dict[str, object]:
+    return {"when": when.text if isinstance(when, expr.Template) else when}
+
+
+def _soft(value: object, names: Mapping[str, object]) -> Any:
+    """The value with all filled in that is known; an expression that is not stays as its text."""
+    if isinstance(value, expr.Template):
+        try:
+            return _soft(value.evaluate(names), names)
+        except (expr.Unknown, expr.ExpressionError):
+            return value.text
+    if isinstance(value, Mapping):
+        return {key: _soft(inner, names) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_soft(inner, names) for inner in value]
+    return None if value is expr.UNKNOWN else value
+
+
+def _soft_one(expression: expr.Expression, names: Mapping[str, object]) -> object:
+    try:
+        return expression.evaluate(names)
+    except (expr.Unknown, expr.ExpressionError):
+        return str(expression)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else expr.as_text(value)

@@ -1,0 +1,203 @@
+"""A workflow file opened for use: read, checked, its params filled in, planned.
+
+Runs nothing and writes nothing. All faults of a file come together."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from wfctl import expr, load, plan, plugins, spec
+from wfctl.errors import Fault, Invalid, Problem, UsageError, nearest
+from wfctl.history import Definition
+from wfctl.plan import Plan, Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """A file that was read, with whatever is wrong with it."""
+
+    path: str
+    document: load.Document
+    workflow: spec.Workflow
+    faults: tuple[Fault, ...]
+
+    @property
+    def definition(self) -> Definition:
+        return Definition(file=self.path, digest=self.document.digest, data=self.document.data)
+
+    @property
+    def mentions_run(self) -> bool:
+        """Whether a value that the plan is made of may hold the run's own id or start."""
+        workflow = self.workflow
+        values = [workflow.root, workflow.concurrency, workflow.policy, workflow.on_failure, workflow.timeout]
+        values += [*workflow.env.values(), *workflow.resources.values(), *workflow.vars.values()]
+        values += [schema.get("default") for schema in workflow.params.values()]
+        return any(r.path[0] == "run" for value in values for r in expr.references_of(value)) or any(
+            r.path[0] == "run"
+            for node in workflow.nodes.values()
+            if node.dynamic or node.deferred
+            for value in (node.reads, node.writes, node.deferred)
+            for r in expr.references_of(value)
+        )
+
+    def refuse(self) -> None:
+        """Raise Invalid where the file has faults."""
+        if self.faults:
+            raise Invalid(self.faults)
+
+
+def read(file: str, settings: Sequence[str] = ()) -> Flow:
+    """Read and check a file. `settings` are `KEY=VALUE` texts that are laid over it.
+
+    Raises Invalid where no data can be made of it, UsageError where it cannot be opened.
+    """
+    document = load.read(file)
+    for setting in settings:
+        document = replace(document, data=_with_setting(document.data, setting))
+    shape = load.check(document)
+    stem = os.path.basename(file).rsplit(".", 1)[0]
+    try:
+        workflow, problems = spec.build(document.data, stem, plugins.kind)
+    except Exception:
+        if not shape:
+            raise
+        # The shape is wrong in a way that its meaning cannot even be asked for.
+        workflow, problems = spec.Workflow(name=stem), []
+    faults = _together(shape, document.place(problems))
+    return Flow(path=os.path.abspath(file), document=document, workflow=workflow, faults=tuple(faults))
+
+
+def check(flow: Flow, request: Request) -> list[Fault]:
+    """Every fault of a file, also those that show only when it is planned with the params' defaults."""
+    faults = [*flow.faults, *flow.document.place(_default_problems(flow.workflow))]
+    try:
+        _, problems = plan.build(flow.workflow, replace(request, environ=Anything(request.environ)))
+    except Exception:
+        if not faults:
+            raise
+        return sorted(faults)
+    return sorted(_together(faults, flow.document.place(problems)))
+
+
+def planned(flow: Flow, request: Request) -> Plan:
+    """The plan of a sound file. Raises Invalid with all its faults, UsageError for a wrong selection."""
+    try:
+        made, problems = plan.build(flow.workflow, request)
+    except plan.SelectionError as error:
+        hint = nearest(error.name, error.known) or "`wfctl graph` shows the nodes"
+        raise UsageError(f"{error}; {hint}") from None
+    except Exception:
+        flow.refuse()
+        raise
+    faults = _together(flow.faults, flow.document.place(problems))
+    if faults:
+        raise Invalid(faults)
+    return made
+
+
+def params(flow: Flow, texts: Sequence[str], file: str | None, environ: Mapping[str, str]) -> dict[str, object]:
+    """The params as given by `-p NAME=VALUE` texts over `--params-file`, every one checked, defaults not filled in.
+
+    Raises Invalid with the faults of the params and of the file together.
+    """
+    schemas = flow.workflow.params
+    faults: list[Fault] = []
+    given: dict[str, object] = {}
+    source: dict[str, str] = {}
+    for name, value in (load.read_params(file) if file else {}).items():
+        given[name], source[name] = value, file or ""
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f'-p "{text}": write it as -p NAME=VALUE')
+        given[name] = _typed(value, schemas.get(name, {}))
+        source[name] = f"-p {name}"
+    for name in [n for n in given if n not in schemas]:
+        hint = nearest(name, schemas) or (f"there are {', '.join(schemas)}" if schemas else "the file declares none")
+        faults.append(Fault(source[name], 0, 0, "", f'no param named "{name}"', hint))
+        del given[name]
+    values, problems = plan.params_of(flow.workflow, given, {"id": "", "started": ""}, environ)
+    faults += flow.document.place(problems)
+    for name, schema in schemas.items():
+        where = source.get(name, flow.document.file)
+        if name not in given and "default" not in schema:
+            faults.append(Fault(where, 0, 0, f"params.{name}", "has no default and was not given", f"add -p {name}=…"))
+        elif values[name] is not expr.UNKNOWN and not any(problem.where[1] == name for problem in problems):
+            for inner, message in load.check_value(_plain(schema), values[name]):
+                if name in given:
+                    faults.append(Fault(where, 0, 0, "".join(f"[{part!r}]" for part in inner), message))
+                else:
+                    faults += flow.document.place([Problem(("params", name, "default", *inner), message)])
+    if faults:
+        raise Invalid(_together(flow.faults, faults))
+    return given
+
+
+def _default_problems(workflow: spec.Workflow) -> list[Problem]:
+    """Plain defaults that their own schema refuses."""
+    return [
+        Problem(("params", name, "default", *inner), message)
+        for name, schema in workflow.params.items()
+        if "default" in schema and not any(True for _ in expr.references_of(schema["default"]))
+        for inner, message in load.check_value(_plain(schema), schema["default"])
+    ]
+
+
+def _plain(schema: Mapping[str, object]) -> dict[str, object]:
+    return {key: value for key, value in schema.items() if key != "default"}
+
+
+def _typed(text: str, schema: Mapping[str, object]) -> object:
+    """The text of a `-p` as the value that its schema wants; as text where it is none."""
+    kinds = schema.get("type")
+    wanted = [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else []
+    if wanted == ["string"] or (not wanted and all(isinstance(v, str) for v in _listed(schema.get("enum")))):
+        if wanted or "enum" in schema:
+            return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return text if "string" in wanted and isinstance(value, (int, float)) and "number" not in wanted else value
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _with_setting(data: dict[str, Any], setting: str) -> dict[str, Any]:
+    """The data with `a.b=value` laid over it; the value is JSON, else text."""
+    key, equals, text = setting.partition("=")
+    if not equals or not all(key.split(".")):
+        raise UsageError(f'--set "{setting}": write it as --set KEY=VALUE, such as --set concurrency=4')
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    result = inner = dict(data)
+    *parents, last = key.split(".")
+    for name in parents:
+        under = inner.get(name)
+        inner[name] = inner = dict(under) if isinstance(under, dict) else {}
+    inner[last] = value
+    return result
+
+
+def _together(first: Sequence[Fault], second: Sequence[Fault]) -> list[Fault]:
+    """Both, but of two at one place the first: the same mistake is told once."""
+    taken = {(f.line, f.column) for f in first if f.line}
+    return sorted([*first, *(f for f in second if (f.line, f.column) not in taken)])
+
+
+class Anything(dict[str, str]):
+    """An environment in which everything is set: what is missing here need not be missing where the file runs."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> str:
+        return ""

@@ -1,0 +1,211 @@
+"""A past or present run, read from its folder: its plan, its state, and the documents that programs read.
+
+Drives nothing and writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from wfctl import events as ev
+from wfctl import instant, journal, plan, plugins, spec
+from wfctl.errors import StateError, WfctlError
+from wfctl.plan import Plan, Request
+from wfctl.state import RUNNING, RunState, RunStatus, fold
+from wfctl.store import RunFolder, Store
+
+FORMAT = 1
+"""The format of the pinned definition."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """What a run is pinned to: the file's data after `--set`, and where the file was."""
+
+    file: str
+    digest: str
+    data: Mapping[str, Any]
+
+    def to_bytes(self) -> bytes:
+        """As it lies in the run's folder."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def read_definition(folder: RunFolder, name: str) -> Definition:
+    """The pinned definition of that name. Raises StateError where it is gone, damaged or of a newer format."""
+    path = folder.path / name
+    try:
+        content = json.loads(path.read_bytes())
+        if content["format"] > FORMAT:
+            raise StateError(f'"{path}" was written by a newer wfctl; upgrade wfctl')
+        return Definition(file=content["file"], digest=content["digest"], data=content["data"])
+    except OSError as error:
+        raise journal.refusal("read", path, error) from None
+    except (ValueError, KeyError, TypeError):
+        raise StateError(f'"{path}" is damaged; begin anew with `wfctl run`') from None
+
+
+def plan_of(definition: Definition, request: Request) -> Plan:
+    """The plan that a definition and a request give, as they did when the run began."""
+    stem = definition.file.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    workflow, _ = spec.build(definition.data, stem, plugins.kind)
+    return plan.build(workflow, request)[0]
+
+
+def request_to_data(request: Request) -> dict[str, Any]:
+    """A request as plain data, without what has its default."""
+    default = Request()
+    return {f.name: v for f in fields(Request) if (v := getattr(request, f.name)) != getattr(default, f.name)}
+
+
+def request_from_data(data: Mapping[str, Any]) -> Request:
+    """The counterpart of `request_to_data`."""
+    known = {f.name for f in fields(Request)}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+    return Request(**values)
+
+
+@dataclass(slots=True)
+class Record:
+    """A run as its journal tells it. `plan` is the one in force; `pins` are the events that pinned one."""
+
+    folder: RunFolder
+    state: RunState
+    pins: list[ev.RunStarted | ev.RunUpdated]
+    reading: journal.Reading
+
+    @property
+    def first(self) -> ev.RunStarted:
+        assert isinstance(self.pins[0], ev.RunStarted)
+        return self.pins[0]
+
+    @property
+    def plan(self) -> Plan:
+        return self.state.plan
+
+    def status(self) -> str:
+        """How the run stands now: a run that has not finished is running only while its lock is held."""
+        if self.state.finished is not None:
+            return str(self.state.status)
+        return str(RunStatus.RUNNING if journal.held_by(self.folder) else RunStatus.INTERRUPTED)
+
+
+def open_run(folder: RunFolder, take: Callable[[int, str], journal.Reading] | None = None, cache: Any = None) -> Record:
+    """Read a run. `take` reads its journal where the caller holds the lock; `cache` may save replaying all of it.
+
+    Raises StateError where the journal or the definition cannot be read.
+    """
+    checkpoint = cache.load_checkpoint(folder.id) if cache is not None else None
+    skip, chain = (checkpoint.position, checkpoint.chain) if checkpoint else (0, "")
+    reading = take(skip, chain) if take else journal.read(folder.journal, skip, chain)
+    try:
+        facts = [ev.from_data(data) for data in reading.events]
+        state = None
+        pins: list[ev.RunStarted | ev.RunUpdated] = []
+
+        def pinned_plan(event: ev.RunStarted | ev.RunUpdated) -> Plan:
+            pins.append(event)
+            return plan_of(read_definition(folder, event.definition), request_from_data(event.request))
+
+        if checkpoint is not None and reading.skipped:
+            kept = checkpoint.state
+            pins += [ev.from_data(data) for data in kept["pins"]]  # type: ignore[misc]
+            latest = pins[-1]
+            state = RunState.from_data(
+                plan_of(read_definition(folder, latest.definition), request_from_data(latest.request)), kept["state"]
+            )
+        if not facts and state is None:
+            raise StateError(f'run "{folder.id}" has an empty journal; `wfctl clean` removes it')
+        state = fold(facts, pinned_plan, state)
+    except WfctlError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        text = f'"{folder.journal}" cannot be understood ({error}); it may be of another version of wfctl'
+        raise StateError(text) from None
+    return Record(folder, state, pins, reading)
+
+
+def checkpoint_of(record: Record) -> dict[str, Any]:
+    """What a checkpoint of the run holds."""
+    return {"pins": [ev.to_data(pin) for pin in record.pins], "state": record.state.to_data()}
+
+
+# -- documents
+
+
+def moment(seconds: float | None) -> str | None:
+    """A time as the documents say it."""
+    return None if seconds is None else instant.to_text(seconds)
+
+
+def document(record: Record) -> dict[str, Any]:
+    """`status ID --json`, as SEMANTICS 7 has it."""
+    status = record.status()
+    nodes = {name: node_document(record, name, status) for name in record.plan.nodes}
+    return {**summary(record, status), "params": dict(record.plan.params), "nodes": nodes, "rollback": None}
+
+
+def summary(record: Record, status: str | None = None) -> dict[str, Any]:
+    """What `runs --json` says of a run."""
+    state = record.state
+    return {
+        "id": record.folder.id,
+        "workflow": record.plan.name,
+        "file": record.first.file,
+        "state": status or record.status(),
+        "exit_code": state.exit_code,
+        "started": moment(state.started),
+        "finished": moment(state.finished),
+        "params": dict(record.plan.params),
+        "counts": {str(word): count for word, count in sorted(state.ended.items())},
+        "total": len(state.nodes),
+        "error": state.error,
+        "outputs": dict(state.outputs),
+    }
+
+
+def node_document(record: Record, name: str, status: str) -> dict[str, Any]:
+    """One node of `status ID --json`."""
+    run = record.state.nodes[name]
+    word = str(run.state)
+    if run.state is RUNNING and status != RunStatus.RUNNING:
+        word = "interrupted"
+    return {
+        "state": word,
+        "outcome": "unknown" if run.unknown or word == "interrupted" else "known",
+        "attempts": run.attempt,
+        "exit_code": run.exit_code,
+        "started": moment(run.started),
+        "finished": moment(run.finished),
+        "seconds": run.seconds if run.started is not None else None,
+        "output": run.output,
+        "reason": run.reason or None,
+        "error": run.error or None,
+        "log": log_name(name, run.attempt) if run.attempt else None,
+    }
+
+
+def log_name(node: str, attempt: int, suffix: str = "log") -> str:
+    """The name of a log in the run's folder."""
+    return f"logs/{file_name(node)}.{attempt}.{suffix}"
+
+
+def file_name(node: str) -> str:
+    """A node's id as part of a file's name: what could lead elsewhere, or be too long, is written otherwise."""
+    if node.isidentifier() and node.isascii() and len(node) <= 150:
+        return node
+    from urllib.parse import quote
+
+    name = quote(node, safe="[],=+@")
+    if len(name) <= 150:
+        return name
+    import hashlib
+
+    return f"{name[:100]}~{hashlib.sha256(node.encode()).hexdigest()[:16]}"
+
+
+def all_runs(store: Store) -> list[RunFolder]:
+    """The folders of all runs, newest first."""
+    return [store.find_run(name) for name in store.run_ids()]

@@ -1,0 +1,139 @@
+"""What an attempt left behind: its output, read and checked, and whether what it was to write is there.
+
+Knows nothing of what success is."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from collections.abc import Mapping
+
+from wfctl.decide import Leavings
+from wfctl.jobs import Completion, Ending, Job
+from wfctl.store import write_whole
+
+LARGEST = 16 * 1024 * 1024
+"""Bytes of one output; a larger one fails its node."""
+
+INLINE = 64 * 1024
+"""Bytes of an output that still stand in the journal; a larger one lies in a file of its own."""
+
+
+class _Bad(ValueError):
+    """An output that cannot be taken; its text says why."""
+
+
+def collect(job: Job, completion: Completion) -> Leavings:
+    """Read what the job left. Faults are told in the result, not raised."""
+    if completion.ending not in (Ending.EXITED, Ending.KILLED):
+        return Leavings()
+    missing = tuple(path for path in job.writes if not _is_there(path))
+    try:
+        output = _read(job)
+        if output is None:
+            return Leavings(missing=missing)
+        file = _kept(job, output)
+    except _Bad as error:
+        return Leavings(error=str(error), missing=missing)
+    except OSError as error:
+        return Leavings(error=f"its output could not be read: {error.strerror}", missing=missing)
+    return Leavings(output=output, file=file, missing=missing)
+
+
+def fetch(folder: str, output: object, stored: bool) -> object:
+    """The value behind a recorded output. Raises OSError or ValueError where its file is gone or damaged."""
+    if not stored or not isinstance(output, Mapping):
+        return output
+    with open(os.path.join(folder, str(output["file"])), "rb") as file:
+        return json.loads(file.read())
+
+
+def _is_there(path: str) -> bool:
+    if any(c in path for c in "*?["):
+        return os.path.lexists(path) or next(glob.iglob(path, recursive=True), None) is not None
+    return os.path.lexists(path)
+
+
+def _read(job: Job) -> object:
+    if job.reading != "none" and job.stdout is not None:
+        return _from_stdout(_content(job.stdout, "standard output") or b"", job.reading)
+    content = _content(job.output, "$WFCTL_OUTPUT")
+    return None if content is None else _from_file(_text(content, "$WFCTL_OUTPUT"))
+
+
+def _content(path: str, what: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > LARGEST:
+                raise _Bad(
+                    f"{what} is {size // 1024**2} MiB, and an output has at most 16 MiB; write a file and name it in writes"
+                )
+            return file.read(LARGEST)
+    except FileNotFoundError:
+        return None
+
+
+def _text(content: bytes, what: str) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise _Bad(f"{what} is no UTF-8 text (byte {error.start})") from None
+
+
+def _from_stdout(content: bytes, reading: str) -> object:
+    text = _text(content, "standard output")
+    if reading == "json":
+        return _parse(text, "standard output")
+    text = text.rstrip("\r\n") if reading == "text" else text
+    return text if reading == "text" else text.splitlines()
+
+
+def _from_file(text: str) -> object:
+    """JSON, or `key=value` lines."""
+    stripped = text.strip()
+    if not stripped:
+        return None
+    if re.match(r"[A-Za-z_][\w.-]*=", stripped):
+        pairs = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                key, equals, value = line.partition("=")
+                if not equals:
+                    raise _Bad(f"$WFCTL_OUTPUT, line {number}: neither JSON nor key=value: {line[:60]!r}")
+                pairs[key.strip()] = value
+        return pairs
+    return _parse(text, "$WFCTL_OUTPUT")
+
+
+def _parse(text: str, what: str) -> object:
+    if not text.strip():
+        raise _Bad(f"{what} is empty, and JSON was expected")
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise _Bad(f"{what} is nested too deeply") from None
+    except ValueError as error:
+        raise _Bad(f"{what} is no JSON: {error}") from None
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _kept(job: Job, output: object) -> str | None:
+    """The name of the file that holds a large output, kept against a crash; None for a small one."""
+    if isinstance(output, (bool, int, float)) or (isinstance(output, str) and len(output) < INLINE // 8):
+        return None
+    content = json.dumps(output, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    if len(content) <= INLINE:
+        return None
+    if len(content) > LARGEST:
+        raise _Bad("the output has more than 16 MiB as JSON; write a file and name it in writes")
+    from pathlib import Path
+
+    path = Path(job.output + ".json")
+    write_whole(path, content)
+    return f"outputs/{path.name}"

@@ -1,0 +1,74 @@
+"""Values on their way into a process: as arguments, variables, standard input or files.
+
+Knows nothing of what the process is. A value never becomes code: it stays one argument, whatever it holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from wfctl import expr
+from wfctl.jobs import Place
+
+LONGEST = 100 * 1024
+"""Bytes of one value in a script, argv or env. Linux takes 128 KiB for one string of either."""
+
+
+def checked(text: str, what: str) -> str:
+    """`text`, where it can be handed to a process. Raises ExpressionError with the way out where it cannot."""
+    if "\0" in text:
+        raise expr.ExpressionError(f"{what} holds a NUL character, which no argument or variable can; use stdin")
+    if len(text) > LONGEST // 4 and len(text.encode("utf-8", "surrogateescape")) > LONGEST:
+        kib = len(text.encode("utf-8", "surrogateescape")) // 1024
+        raise expr.ExpressionError(
+            f"{what} is {kib} KiB, and more than 100 KiB cannot be handed to a process this way; "
+            "use stdin: ${{ … }}, or file(…) for the path of a JSON file"
+        )
+    return text
+
+
+def spread(value: object, names: Mapping[str, object]) -> list[object]:
+    """The elements of a list of values, or of an expression that gives one."""
+    if not value:
+        return []
+    evaluated = expr.evaluate_value(value, names)
+    return list(evaluated) if isinstance(evaluated, (list, tuple)) else [evaluated]
+
+
+def as_bytes(value: object) -> bytes:
+    """A value of any size for standard input: text as it is, else JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.encode("utf-8", "surrogateescape")
+
+
+class Hand:
+    """Collects the files that one attempt is handed, by the paths that it will find them under."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self.files: dict[str, bytes] = {}
+
+    def arguments(self, value: object) -> list[str]:
+        """The arguments that one element of an argv becomes: a list is spliced, one argument each."""
+        if isinstance(value, str):
+            return [checked(value, "the argument")]
+        if isinstance(value, expr.FileValue):
+            return [self.path_of(value)]
+        if isinstance(value, list):
+            return [argument for part in value for argument in self.arguments(_inner(part))]
+        return [checked(expr.as_text(value), "the argument")]
+
+    def path_of(self, value: expr.FileValue) -> str:
+        """The path of a JSON file with the value of `file(x)`."""
+        return self.file(json.dumps(value.data, ensure_ascii=False).encode("utf-8", "surrogateescape"), ".json")
+
+    def file(self, content: bytes, suffix: str = "") -> str:
+        """The path of a file with that content."""
+        path = f"{self._place.values}{len(self.files) + 1}{suffix}"
+        self.files[path] = content
+        return path
+
+
+def _inner(part: object) -> object:
+    # A list in a list is one argument, as JSON: splicing goes one level deep.
+    return json.dumps(part, ensure_ascii=False) if isinstance(part, (list, dict)) else part
