@@ -76,7 +76,8 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     request = _request(opened, asked)
     now = time.time()
     plan = flow.planned(opened, replace(request, started=instant.to_text(now)))
-    given = _given(plan, store, asked.of)
+    of = store.find_run(asked.of).id if asked.of is not None else None
+    given = _given(plan, store, of)
     store.prepare()
     folder = store.new_run(now)
     request = replace(request, started=instant.to_text(now), run_id=folder.id)
@@ -102,7 +103,7 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
         digest=opened.document.digest,
         definition=definition,
         request=history.request_to_data(request),
-        of=asked.of,
+        of=of,
         version=__version__,
     )
     state = RunState(plan)
@@ -110,7 +111,7 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     record = Record(folder, state, [started], _nothing_read())
     facts: list[ev.Event] = [started]
     facts += [
-        ev.NodeServed(time=now, node=name, output=output, stored=stored, of=asked.of or "")
+        ev.NodeServed(time=now, node=name, output=output, stored=stored, of=of or "")
         for name, (output, stored) in given.items()
     ]
     return _drive(record, writer, facts, watching)
@@ -507,8 +508,8 @@ def runs(store: Store, *, failed: bool = False, workflow: str | None = None) -> 
     return found
 
 
-def cancel(run_id: str, store: Store) -> int:
-    """Tell the engine of a run to stop, and wait until it has let go. The engine's process id."""
+def cancel(run_id: str, store: Store) -> str:
+    """Tell the engine of a run to stop, and wait until it has let go. The id of the run."""
     from wfctl import journal
 
     folder = store.find_run(run_id)
@@ -518,7 +519,7 @@ def cancel(run_id: str, store: Store) -> int:
     with suppress(ProcessLookupError):
         os.kill(held.pid, signal.SIGTERM)
     journal.Lock.take(folder, wait=60.0).close()
-    return held.pid
+    return folder.id
 
 
 def clean(store: Store, *, older_than: float | None, keep_last: int, dry_run: bool) -> list[str]:

@@ -130,8 +130,8 @@ def cancel(ctx: typer.Context, id: Id) -> None:
     """Stop a run, and wait until it has stopped."""
     from wfctl import app
 
-    pid = app.cancel(id, _store(ctx))
-    typer.echo(f"stopped (process {pid}); go on with: wfctl resume {id}", err=True)
+    stopped = app.cancel(id, _store(ctx))
+    typer.echo(f"stopped; go on with: wfctl resume {stopped}", err=True)
 
 
 # -- before a run
@@ -446,11 +446,6 @@ def _fail(text: str) -> NoReturn:
 
 def main() -> None:
     """The command `wfctl`: errors of the user as one clear text, errors of ours with what we need to mend them."""
-    if sys.argv[1:] == ["--version"]:  # before any import: this is asked by every prompt and every CI step
-        from wfctl import __version__
-
-        print(f"wfctl {__version__}")
-        return
     try:
         cli(prog_name="wfctl", standalone_mode=True)
     except Exception as error:

@@ -179,7 +179,7 @@ def node_document(record: Record, name: str, status: str) -> dict[str, Any]:
         "exit_code": run.exit_code,
         "started": moment(run.started),
         "finished": moment(run.finished),
-        "seconds": run.seconds if run.started is not None else None,
+        "seconds": run.seconds if run.finished is not None and run.started is not None else None,
         "output": run.output,
         "reason": run.reason or None,
         "error": run.error or None,

@@ -167,7 +167,11 @@ class _Planner:
             hint = "the paths that they read and write make this circle"
             self.problems.append(Problem(where, cycle_text(loop), hint, key=True, path=""))
         chosen, given = self.selection(nodes, needs)
-        nodes = {name: node for name, node in nodes.items() if name in chosen or name in given}
+        outputs = workflow.outputs
+        if len(chosen) < len(nodes):
+            nodes = {name: node for name, node in nodes.items() if name in chosen or name in given}
+            # What leans on a node that is left out would say null, and mean nothing by it.
+            outputs = {k: v for k, v in outputs.items() if workflow.nodes_of(v) <= nodes.keys()}
         needs = {name: needs[name] if name in chosen else () for name in nodes}
         demands = {name: self.demand(node, budget) for name, node in nodes.items()}
         ordered = graph.order(needs)
@@ -198,7 +202,7 @@ class _Planner:
             params=self.params,
             env=self.env,
             vars=workflow.vars,
-            outputs=workflow.outputs,
+            outputs=outputs,
             nodes=planned,
             budget=budget,
             concurrency=concurrency,

@@ -117,6 +117,16 @@ class Workflow:
     nodes: Mapping[str, Node] = field(default_factory=dict)
     """Nodes of both sections; those of `finally` come last."""
 
+    def nodes_of(self, value: Value) -> set[str]:
+        """The nodes that `value` names, also through vars."""
+        found: set[str] = set()
+        for reference in expr.references_of(value):
+            if len(reference.path) > 1 and reference.path[0] == "nodes":
+                found.add(reference.path[1])
+            elif len(reference.path) > 1 and reference.path[0] == "vars":
+                found |= self.nodes_of(self.vars.get(reference.path[1]))
+        return found
+
 
 def build(data: Mapping[str, Any], stem: str, kinds: Callable[[str], Kind | None]) -> tuple[Workflow, list[Problem]]:
     """The workflow in `data`, and all that is wrong with its meaning.

@@ -12,8 +12,7 @@ from functools import cache
 from wfctl import expr, values
 from wfctl.errors import Problem, Where
 from wfctl.jobs import Job, Place
-from wfctl.script import SHELLS
-from wfctl.script import VARIABLE_PREFIX, Script, ScriptFaults, parse_script, value_text
+from wfctl.script import SHELLS, VARIABLE_PREFIX, Script, ScriptFaults, parse_script, value_text
 from wfctl.spec import Node
 
 LONGEST_ARGUMENT = 120_000
