@@ -54,6 +54,11 @@ def wait_for(path: str) -> None:
         time.sleep(0.005)
 
 
+def descriptors() -> list[int]:
+    with_the_listing = [int(name) for name in os.listdir("/proc/self/fd")]
+    return sorted(fd for fd in with_the_listing if os.path.exists(f"/proc/self/fd/{fd}"))
+
+
 def facts() -> str:
     return json.dumps(
         {
@@ -62,7 +67,7 @@ def facts() -> str:
             "group": os.getpgid(0),
             "folder": os.getcwd(),
             "env": dict(os.environ),
-            "descriptors": [int(n) for n in sorted(os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{n}")],
+            "descriptors": descriptors(),
             "input": sys.stdin.read(),
         }
     )

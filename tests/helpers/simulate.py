@@ -21,6 +21,10 @@ from wfctl.scope import During
 from wfctl.state import RunState, fold
 
 SHORT = {"succeeded": "ok", "cached": "cached"}
+ENDINGS = {"timeout": Ending.TIMED_OUT, "missing": Ending.NOT_STARTED, "kill": Ending.KILLED, "lost": Ending.LOST}
+
+
+REQUEST = Request(cores=4, run_id="r", started="2026-01-31T10:00:00.000000Z")
 
 
 class Crash(BaseException):
@@ -126,7 +130,7 @@ class Simulated:
 def build(data: Mapping[str, Any], request: Request | None = None) -> tuple[Plan, list[Problem]]:
     """The plan of a workflow given as plain data, and everything that is wrong with it."""
     workflow, problems = spec.build(data, "flow", plugins.kind)
-    plan, more = planning.build(workflow, request or Request(cores=4, run_id="r", started="2026-01-31T10:00:00.000000Z"))
+    plan, more = planning.build(workflow, request or REQUEST)
     return plan, problems + more
 
 
@@ -180,8 +184,7 @@ def simulate(
         wanted = fails.get(job.node, 0)
         code = wanted if isinstance(wanted, (int, str)) else wanted[turn - 1] if turn <= len(wanted) else 0
         took = seconds.get(job.node, job.estimate)
-        endings = {"timeout": Ending.TIMED_OUT, "missing": Ending.NOT_STARTED, "kill": Ending.KILLED, "lost": Ending.LOST}
-        ending = endings.get(str(code), Ending.EXITED)
+        ending = ENDINGS.get(str(code), Ending.EXITED)
         number = 9 if ending is Ending.KILLED else code if isinstance(code, int) else None
         return Completion(job_id=job.id, ending=ending, code=number, seconds=took)
 
@@ -213,8 +216,9 @@ def simulate(
     result = Simulated(plan, journal, begun, state)
     try:
         if run is None:
-            facts = {"workflow": "flow", "file": "f", "digest": "", "definition": "", "request": {"run_id": "r"}}
-            engine.record(ev.RunStarted(time=0.0, run="r", **facts))
+            engine.record(
+                ev.RunStarted(time=0.0, run="r", workflow="flow", file="f", digest="", definition="", request={})
+            )
             for name in (name for name, planned in plan.nodes.items() if planned.given):
                 engine.record(ev.NodeServed(time=0.0, node=name, output=outputs.get(name), of="other"))
         elif state.finished is None or state.status != "succeeded" or again:
