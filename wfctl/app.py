@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from wfctl import __version__, flow, history, instant, plugins
 from wfctl import events as ev
-from wfctl.errors import ExitCode, Fault, Invalid, StateError, UsageError
+from wfctl.errors import ExitCode, Fault, Invalid, StateError, UsageError, WfctlError
 from wfctl.history import Record
 from wfctl.plan import Plan, Request
 from wfctl.scope import During
@@ -78,6 +78,8 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     plan = flow.planned(opened, replace(request, started=instant.to_text(now)))
     of = store.find_run(asked.of).id if asked.of is not None else None
     given = _given(plan, store, of)
+    if not os.path.isdir(plan.root):  # told before there is a run
+        raise UsageError(f'there is no folder "{plan.root}"; make it, or correct root')
     store.prepare()
     folder = store.new_run(now)
     request = replace(request, started=instant.to_text(now), run_id=folder.id)
@@ -192,7 +194,7 @@ def _drive(
     try:
         os.chdir(plan.root)
     except OSError as error:
-        raise UsageError(f'the root folder "{plan.root}" cannot be entered: {error.strerror}') from None
+        raise UsageError(f'the root folder "{plan.root}" cannot be entered: {(error.strerror or "").lower()}') from None
     during = During(plan, state, lambda output, stored: _fetch(folder, output, stored))
     attempts = Attempts(plan, during, plugins.kind, places(folder), lambda: state.settled)
     clock = Clock(max(facts[0].time, state.time))
@@ -203,12 +205,6 @@ def _drive(
         "WFCTL_RUN_DIR": str(folder.path),
         "TMPDIR": str(folder.tmp),
     }
-    notes: list[str] = []
-
-    def warn(text: str) -> None:
-        notes.append(text)
-        watching.warn(text)
-
     watching.begin(record)
     try:
         with LocalExecutor(clock, root=plan.root, environ=environ, grace=plan.grace) as executor:
@@ -221,18 +217,23 @@ def _drive(
                 prepare=attempts.job,
                 collect=outputs.collect,
                 watchers=[watching.events, _Checkpoints(record, writer)],
-                warn=warn,
+                warn=watching.warn,
                 point=crash_point(os.environ),
             )
             for event in facts:
                 engine.record(event)
             engine.run()
+    except WfctlError:
+        raise
+    except Exception as error:
+        error.add_note(f"the run's folder: {folder.path}")
+        raise
     finally:
         watching.end(record)
         writer.close()
     _remove_tree(folder.tmp)
     assert state.exit_code is not None
-    return Outcome(record, state.exit_code, tuple(notes))
+    return Outcome(record, state.exit_code)
 
 
 class Clock:
@@ -460,6 +461,8 @@ def validate(files: Sequence[str]) -> list[Fault]:
             faults += flow.check(opened, replace(_machine(opened.path), machine=boundless))
         except Invalid as error:
             faults += error.faults
+        except UsageError as error:  # the other files have faults too
+            faults.append(Fault(file, 0, 0, "", str(error)))
     return faults
 
 
@@ -498,7 +501,7 @@ def open_record(run_id: str, store: Store) -> Record:
 def runs(store: Store, *, failed: bool = False, workflow: str | None = None) -> list[dict[str, Any]]:
     """A summary of each run, newest first; one that cannot be read says why."""
     found = []
-    for folder in history.all_runs(store):
+    for folder in store.run_folders():
         try:
             summary = history.summary(history.open_run(folder))
         except StateError as error:
@@ -529,7 +532,7 @@ def clean(store: Store, *, older_than: float | None, keep_last: int, dry_run: bo
 
     now = time.time()
     gone = []
-    for folder in history.all_runs(store)[keep_last:]:
+    for folder in store.run_folders()[keep_last:]:
         try:
             age = now - folder.journal.stat().st_mtime
         except OSError:
@@ -647,4 +650,4 @@ def write_file(path: str, text: str) -> None:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise UsageError(f'"{path}" cannot be written: {error.strerror}') from None
+        raise UsageError(f'"{path}" cannot be written: {(error.strerror or "").lower()}') from None

@@ -4,6 +4,7 @@ Knows nothing of how a verb does its work. Imports only typer before it knows wh
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -86,15 +87,12 @@ def run(
 
     if keep_going and fail_fast:
         _fail("--keep-going and --fail-fast: choose one")
-    extra = [*(settings or ())]
-    extra += [f"concurrency={jobs}"] if jobs else []
-    extra += [f"scheduling.policy={policy}"] if policy else []
-    extra += ["on_failure=continue"] if keep_going else ["on_failure=cancel"] if fail_fast else []
+    failure = ["on_failure=continue"] if keep_going else ["on_failure=cancel"] if fail_fast else []
     asked = app.Asked(
         file=flow,
         params=param or (),
         params_file=params_file,
-        settings=extra,
+        settings=[*_settings(settings, jobs, policy), *failure],
         start_from=start_from or (),
         until=until or (),
         only=only or (),
@@ -119,7 +117,7 @@ def resume(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Go on with a run that failed, was stopped, or died."""
+    """Go on with a run that failed or stopped."""
     from wfctl import app
 
     _finish(app.resume(id, _store(ctx), _watching(json), update=update, start_from=start_from or ()), json)
@@ -184,14 +182,11 @@ def plan(
     """Show what a run would do, and when."""
     from wfctl import app
 
-    extra = [*(settings or ())]
-    extra += [f"concurrency={jobs}"] if jobs else []
-    extra += [f"scheduling.policy={policy}"] if policy else []
     asked = app.Asked(
         file=flow,
         params=param or (),
         params_file=params_file,
-        settings=extra,
+        settings=_settings(settings, jobs, policy),
         start_from=start_from or (),
         until=until or (),
         only=only or (),
@@ -209,7 +204,7 @@ def graph(
     output: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
     json: Json = False,
 ) -> None:
-    """Draw a workflow, or a run coloured by state."""
+    """Draw a workflow, or a run with its states."""
     from wfctl import app
     from wfctl.renderers import load_graph
     from wfctl.screen import Screen
@@ -218,7 +213,7 @@ def graph(
     screen = Screen.of(sys.stdout) if output is None else Screen(width=120, color=False, unicode=True)
     text = draw(app.picture(flow, _store(ctx)), width=screen.width, color=screen.color, unicode=screen.unicode)
     if output is None:
-        sys.stdout.write(text)
+        _print(text)
     else:
         app.write_file(output, text)
 
@@ -232,7 +227,7 @@ def show(
     settings: Settings = None,
     json: Json = False,
 ) -> None:
-    """Show a workflow or a node of it with everything filled in."""
+    """Show a workflow or a node, filled in."""
     from wfctl import app
 
     asked = app.Asked(file=flow, params=param or (), params_file=params_file, settings=settings or ())
@@ -242,7 +237,7 @@ def show(
     else:
         from wfctl.renderers.listing import mapping
 
-        sys.stdout.write(mapping(data))
+        _print(mapping(data))
 
 
 # -- after a run
@@ -262,7 +257,7 @@ def status(ctx: typer.Context, id: Annotated[str, typer.Argument(metavar="ID")] 
         from wfctl.screen import Screen
 
         screen = Screen.of(sys.stdout)
-        sys.stdout.write(run_status(document, width=screen.width, color=screen.color, unicode=screen.unicode))
+        _print(run_status(document, width=screen.width, color=screen.color, unicode=screen.unicode))
 
 
 @cli.command()
@@ -283,7 +278,7 @@ def runs(
         from wfctl.screen import Screen
 
         screen = Screen.of(sys.stdout)
-        sys.stdout.write(run_list(found, width=screen.width, color=screen.color, unicode=screen.unicode))
+        _print(run_list(found, width=screen.width, color=screen.color, unicode=screen.unicode))
 
 
 @cli.command()
@@ -298,7 +293,7 @@ def logs(
     from wfctl import logs as logs_
 
     store = _store(ctx)
-    for chunk in logs_.read(store.find_run(id), node, follow=follow, raw=raw):
+    for chunk in logs_.read(store.find_run(id), node, follow=follow, raw=raw) if sys.stdout else ():
         sys.stdout.buffer.write(chunk)
         if follow:
             sys.stdout.buffer.flush()
@@ -310,12 +305,12 @@ def output(
     id: Id,
     node: Annotated[str | None, typer.Argument(metavar="NODE", show_default=False)] = None,
 ) -> None:
-    """Print the outputs of a run, or of one node: text as it is, else JSON."""
+    """Print the outputs of a run, or of a node."""
     from wfctl import app
 
     value = app.output(id, node, _store(ctx))
     if isinstance(value, str):
-        sys.stdout.write(value + "\n")
+        _print(value + "\n")
     else:
         _print_json(value)
 
@@ -342,20 +337,20 @@ def schema() -> None:
     """Print the JSON Schema of workflow files."""
     from wfctl import load
 
-    sys.stdout.write(load.schema_text())
+    _print(load.schema_text())
 
 
 @cli.command()
 def clean(
     ctx: typer.Context,
     older_than: Annotated[
-        str | None, typer.Option("--older-than", metavar="30d", help="Only runs that ended so long ago.")
+        str | None, typer.Option("--older-than", metavar="30d", help="Only runs that ended so long ago [default: 30d].")
     ] = None,
     keep_last: Annotated[int, typer.Option("--keep-last", metavar="N", min=0, help="Keep the N newest.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and keep it.")] = False,
     json: Json = False,
 ) -> None:
-    """Remove old runs (those older than 30 days, unless told otherwise)."""
+    """Remove old runs."""
     from wfctl import app, quantity
     from wfctl.errors import UsageError
 
@@ -377,8 +372,13 @@ def clean(
 # -- tools
 
 
+def _settings(settings: list[str] | None, jobs: int | None, policy: str | None) -> list[str]:
+    """The short options as the settings that they stand for."""
+    short = [f"concurrency={jobs}"] if jobs else []
+    return [*(settings or ()), *short, *([f"scheduling.policy={policy}"] if policy else [])]
+
+
 def _store(ctx: typer.Context) -> Any:
-    import os
     from pathlib import Path
 
     from wfctl.store import Store
@@ -408,13 +408,19 @@ def _show_plan(forecast: Any, json: bool) -> None:
     from wfctl.screen import Screen
 
     screen = Screen.of(sys.stdout)
-    sys.stdout.write(render(timeline(forecast), width=screen.width, color=screen.color, unicode=screen.unicode))
+    _print(render(timeline(forecast), width=screen.width, color=screen.color, unicode=screen.unicode))
+
+
+def _print(text: str) -> None:
+    from wfctl.screen import writer
+
+    writer(sys.stdout)(text)
 
 
 def _print_json(data: object) -> None:
     import json
 
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=True) + "\n")
+    _print(json.dumps(data, indent=2, ensure_ascii=True) + "\n")
 
 
 def _print_faults(faults: Any) -> None:
@@ -446,10 +452,16 @@ def _fail(text: str) -> NoReturn:
 
 def main() -> None:
     """The command `wfctl`: errors of the user as one clear text, errors of ours with what we need to mend them."""
+    # Typer reads the options of every verb before it looks which one is meant: 8 ms for fourteen.
+    meant = [verb for verb in cli.registered_commands if verb.callback and verb.callback.__name__ in sys.argv[1:2]]
+    cli.registered_commands = meant or cli.registered_commands
     try:
-        cli(prog_name="wfctl", standalone_mode=True)
+        code = cli(prog_name="wfctl", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
     except Exception as error:
-        sys.exit(_explain(error))
+        code = _explain(error)
+    sys.exit(code)
 
 
 def _explain(error: Exception) -> int:
@@ -463,7 +475,11 @@ def _explain(error: Exception) -> int:
     if isinstance(error, WfctlError):
         typer.echo(f"wfctl: {safe(str(error), lines=True)}", err=True)
         return error.code
-    if isinstance(error, BrokenPipeError):
+    if hasattr(error, "show") and hasattr(error, "exit_code"):  # typer's own, whose base it does not export
+        error.show()
+        return int(error.exit_code)
+    if isinstance(error, BrokenPipeError):  # `wfctl logs … | head`: what Python flushes at exit must not fail either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
     import platform
     import traceback

@@ -405,6 +405,7 @@ class LocalExecutor:
                 ending = Ending.TIMED_OUT
             elif os.WIFSIGNALED(status):
                 ending, code = Ending.KILLED, os.WTERMSIG(status)
+                error = f"ended by {_signal_name(code)}"
             else:
                 ending, code = Ending.EXITED, os.WEXITSTATUS(status)
         seconds = time.monotonic() - child.started
@@ -441,6 +442,13 @@ class LocalExecutor:
 
 def _cause(error: OSError) -> str:
     return os.strerror(error.errno or 0).lower()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def _noted(number: int, frame: object) -> None:

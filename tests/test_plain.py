@@ -1,0 +1,169 @@
+"""A run as lines: what ended, why, and the last words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.helpers.replay import show
+from tests.helpers.simulate import Simulated, flow, simulate
+from wfctl.renderers.plain import TAILS, Plain, ending
+from wfctl.state import RunState
+
+
+def lines(run: Simulated, log: list[str] | None = None, **keys: bool) -> list[str]:
+    out: list[str] = []
+    show(run, Plain(out.append, lambda node, attempt: log or [], **keys))
+    return "".join(out).splitlines()
+
+
+def last_words(run: Simulated, **keys: Any) -> list[str]:
+    return ending(run.state, **keys).splitlines()
+
+
+def test_a_run_begins_with_its_id_and_how_much_there_is_to_do() -> None:
+    out: list[str] = []
+    state = RunState(simulate(flow({"a": [], "b": ["a"]})).plan)
+    state.id = "20260131-100000-abc"
+    Plain(out.append, lambda node, attempt: []).begin(state)
+    assert out == ["run 20260131-100000-abc: flow, 2 nodes\n"]
+
+
+def test_a_resumed_run_begins_with_what_was_done_before() -> None:
+    out: list[str] = []
+    run = simulate(flow({"a": [], "b": ["a"]}), fails={"b": 1})
+    Plain(out.append, lambda node, attempt: []).begin(run.state)
+    assert out == ["run r: flow, 2 nodes, 1 done before\n"]
+
+
+def test_each_node_that_ends_has_a_line_with_its_place_in_the_count() -> None:
+    assert lines(simulate(flow({"a": [], "b": ["a"]}), seconds={"b": 65})) == ["[1/2] ✓ a  1.0s", "[2/2] ✓ b  1m 05s"]
+
+
+def test_nodes_that_end_in_one_turn_are_counted_one_by_one() -> None:
+    run = simulate(flow({"a": [], "b": []}))
+    state = RunState(run.plan)
+    out: list[str] = []
+    for event in run.events:
+        state.apply(event)
+    Plain(out.append, lambda node, attempt: []).events(run.events, state)
+    assert "".join(out).splitlines() == ["[1/2] ✓ a  1.0s", "[2/2] ✓ b  1.0s"]
+
+
+def test_a_failure_stands_with_the_end_of_its_log_and_says_what_is_left_out() -> None:
+    run = simulate(flow({"a": [], "b": ["a"]}), fails={"a": 3})
+    assert lines(run, ["[/bin/sh] \x1b[2J", "no such table"]) == [
+        "[1/2] ✗ a  failed after 1.0s: exit code 3",
+        "    │ [/bin/sh] \\x1b[2J",
+        "    │ no such table",
+        "[2/2] - b  skipped, something it needs did not succeed",
+    ]
+
+
+def test_a_retry_says_when_the_next_attempt_is_due() -> None:
+    data = flow({"a": {"retry": {"attempts": 2, "delay": 2.0, "jitter": False}}})
+    assert lines(simulate(data, fails={"a": [1, 0]})) == [
+        "[0/1] ↻ a  failed after 1.0s: exit code 1; again in 2.0s",
+        "[1/1] ✓ a  1.0s",
+    ]
+
+
+def test_a_node_that_ran_out_of_time_says_so() -> None:
+    assert lines(simulate(flow({"a": []}), fails={"a": "timeout"})) == ["[1/1] ◷ a  timed out after 1.0s"]
+
+
+def test_many_nodes_left_out_in_one_turn_share_a_line() -> None:
+    run = simulate(flow({"a": [], **{f"n{i}": ["a"] for i in range(2000)}}), fails={"a": 1})
+    state = RunState(run.plan)
+    out: list[str] = []
+    for event in run.events:
+        state.apply(event)
+    Plain(out.append, lambda node, attempt: []).events(run.events, state)
+    assert "".join(out).splitlines()[-1] == (
+        "[2001/2001] - 2000 nodes  skipped, something it needs did not succeed: n0, n1, n2 and 1997 more"
+    )
+
+
+def test_only_the_first_of_many_failures_show_their_logs() -> None:
+    run = simulate(
+        flow({f"n{i}": [] for i in range(TAILS + 5)}, on_failure="continue"),
+        fails=dict.fromkeys([f"n{i}" for i in range(TAILS + 5)], 1),
+    )
+    shown = lines(run, ["disk full"])
+    assert sum("exit code 1" in line for line in shown) == TAILS + 5
+    assert shown.count("    │ disk full") == TAILS
+
+
+def test_without_unicode_and_colour_every_line_is_plain_ascii() -> None:
+    shown = "\n".join(lines(simulate(flow({"a": [], "b": ["a"]}), fails={"b": 1}), ["naïve"], unicode=False))
+    assert shown.isascii()
+    assert shown == "[1/2] + a  1.0s\n[2/2] x b  failed after 1.0s: exit code 1\n    | na\\xefve"
+
+
+def test_a_stop_says_how_to_make_it_harder() -> None:
+    shown = lines(simulate(flow({"a": []}), signals=[(0.5, 2)]))
+    assert shown[0] == "stopping what runs; Ctrl-C once more kills it"
+    assert shown[1].startswith("[0/1] ‖ a  stopped after ")
+
+
+# -- the last words
+
+
+def test_success_is_one_line() -> None:
+    assert last_words(simulate(flow({"a": [], "b": {"when": False, "needs": ["a"]}}))) == [
+        "✓ succeeded in 1.0s: 2 nodes, 1 skipped"
+    ]
+
+
+def test_a_failure_that_was_tolerated_is_named() -> None:
+    run = simulate(flow({"a": {"continue_on_error": True}, "b": ["a"]}), fails={"a": 1})
+    assert last_words(run) == ["✓ succeeded in 2.0s: 2 nodes", "  tolerated:   a"]
+
+
+def test_a_failed_run_names_what_failed_where_the_log_is_and_what_to_type_next() -> None:
+    run = simulate(flow({"a": [], "b": ["a"], "c": ["b"]}), fails={"b": 3})
+    assert last_words(run) == [
+        "✗ failed after 2.0s: 1 failed, 1 succeeded, 1 skipped",
+        "  ✗ b  exit code 3",
+        "  whole log:   wfctl logs r b",
+        "  once mended: wfctl resume r",
+    ]
+
+
+def test_many_failures_are_counted_after_the_first() -> None:
+    names = [f"n{i}" for i in range(9)]
+    run = simulate(flow({name: [] for name in names}, on_failure="continue"), fails=dict.fromkeys(names, 1))
+    assert "  and 4 more; all of them: wfctl status r" in last_words(run)
+
+
+def test_what_could_not_start_has_no_log_to_look_into() -> None:
+    assert last_words(simulate(flow({"a": []}), fails={"a": "missing"}))[1:] == [
+        "  ✗ a  failed",
+        "  once mended: wfctl resume r",
+    ]
+
+
+def test_a_fault_of_the_file_goes_on_with_the_mended_file() -> None:
+    run = simulate(flow({"a": []}, outputs={"x": "${{ nodes.a.output.nope }}"}), outputs={"a": {}})
+    words = last_words(run)
+    assert words[0] == "✗ failed after 1.0s: 1 succeeded"
+    assert words[1].startswith("  outputs: ")
+    assert words[-1] == "  once mended: wfctl resume r --update"
+
+
+def test_a_run_that_ran_out_of_time_can_go_on() -> None:
+    run = simulate(flow({"a": []}, timeout=5.0), seconds={"a": 60})
+    assert lines(run)[0] == "the run's timeout of 5.0s has passed: stopping what runs"
+    assert last_words(run)[1:] == ["  the run's own timeout has passed", "  go on with:  wfctl resume r"]
+
+
+def test_only_a_failure_in_finally_is_named_too() -> None:
+    run = simulate(flow({"a": []}, **{"finally": {"f": "true"}}), fails={"f": 4})
+    assert last_words(run)[1] == "  ✗ f  exit code 4"
+
+
+def test_an_interrupted_run_says_what_is_left_and_how_to_go_on() -> None:
+    run = simulate(flow({"a": [], "b": ["a"]}), signals=[(0.5, 15)])
+    words = last_words(run)
+    assert words[0].startswith("‖ interrupted by SIGTERM after ")
+    assert words[0].endswith(": 2 of 2 nodes left")
+    assert words[1] == "  go on with:  wfctl resume r"

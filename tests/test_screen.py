@@ -1,0 +1,123 @@
+"""What a stream can show, and what happens when nobody reads it any more."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Command
+from wfctl.screen import Screen, writer
+
+FLOW = """\
+version: 1
+nodes:
+  a: {run: "true"}
+  b: {run: echo done > ledger, needs: [a]}
+outputs: {greeting: grüezi}
+"""
+
+
+class Tty(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+ABLE = {"TERM": "xterm"}
+
+
+@pytest.mark.parametrize(
+    ("stream", "environ", "color", "live"),
+    [
+        (Tty(), ABLE, True, True),
+        (Tty(), {**ABLE, "NO_COLOR": "1"}, False, True),
+        (Tty(), {**ABLE, "NO_COLOR": "1", "FORCE_COLOR": "1"}, False, True),
+        (Tty(), {**ABLE, "CI": "true"}, True, False),
+        (Tty(), {**ABLE, "CI": "false"}, True, True),
+        (Tty(), {"TERM": "dumb"}, False, False),
+        (Tty(), {}, False, False),
+        (io.StringIO(), ABLE, False, False),
+        (io.StringIO(), {"FORCE_COLOR": "1"}, True, False),
+        (io.StringIO(), {"FORCE_COLOR": "0"}, False, False),
+        (None, {}, False, False),
+    ],
+)
+def test_colour_and_life_follow_the_terminal_and_the_environment(
+    stream: io.StringIO | None, environ: dict[str, str], color: bool, live: bool
+) -> None:
+    screen = Screen.of(stream, environ)
+    assert (screen.color, screen.live) == (color, live)
+
+
+@pytest.mark.parametrize(
+    ("columns", "width"), [("40", 40), ("200", 200), ("5", 20), ("x", 100), ("0", 100), ("²", 100)]
+)
+def test_columns_are_taken_from_the_environment_where_they_make_sense(columns: str, width: int) -> None:
+    assert Screen.of(io.StringIO(), {"COLUMNS": columns}).width == width
+
+
+@pytest.mark.parametrize(("encoding", "unicode"), [("utf-8", True), ("ascii", False), ("latin-1", False)])
+def test_unicode_is_drawn_only_where_the_stream_can_carry_it(encoding: str, unicode: bool) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    assert Screen.of(stream, {}).unicode is unicode
+
+
+def test_what_the_stream_cannot_carry_is_written_as_escapes() -> None:
+    raw = io.BytesIO()
+    write = writer(io.TextIOWrapper(raw, encoding="latin-1"))
+    write("é 列\n")
+    assert raw.getvalue() == b"\xe9 \\u5217\n"
+
+
+def test_a_stream_that_nobody_reads_any_more_is_dropped_in_silence() -> None:
+    reader, end = os.pipe()
+    os.close(reader)
+    with os.fdopen(end, "w") as stream:
+        write = writer(stream)
+        write("one\n")
+        write("two\n")
+
+
+def test_a_stream_that_was_never_there_takes_everything() -> None:
+    writer(None)("text")
+
+
+def run_with(tmp_path: Path, redirections: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "flow.yaml").write_text(FLOW)
+    command = f"'{sys.executable}' -c 'import sys; from wfctl.cli import main; sys.exit(main())' run flow.yaml"
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "WFCTL_STATE_DIR": str(tmp_path / ".wfctl")}
+    script = f"set -o pipefail; {command} {redirections}"
+    return subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("redirections", ["2>&1 | head -1", ">&-", "2>&-", ">&- 2>&-", "2>/dev/full", "| true"])
+def test_a_run_goes_on_when_its_view_is_gone(tmp_path: Path, redirections: str) -> None:
+    ended = run_with(tmp_path, redirections)
+    assert ended.returncode == 0
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert "Exception" not in ended.stderr + ended.stdout
+    assert (tmp_path / "ledger").read_text() == "done\n"
+
+
+def test_for_eyes_is_stderr_and_for_programs_is_stdout(wfctl: Command, tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(FLOW)
+    ended = wfctl("run", "flow.yaml")
+    assert ended.stdout == "greeting: grüezi\n"
+    assert "[2/2] ✓ b" in ended.stderr
+
+
+def test_a_run_can_be_read_in_ascii(wfctl: Command, tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(FLOW)
+    ended = wfctl("run", "flow.yaml", env={"PYTHONIOENCODING": "ascii"})
+    assert ended.stdout == "greeting: gr\\xfcezi\n"
+    assert "[2/2] + b" in ended.stderr

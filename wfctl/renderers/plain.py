@@ -1,0 +1,256 @@
+"""A run as lines: one for each node that ended, and the last words about it.
+
+Knows no store: the end of a log is asked of who has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+
+from wfctl import events as ev
+from wfctl.plan import Plan
+from wfctl.renderers.text import Pen, duration, look, number, plural, state_word
+from wfctl.state import DONE, FINAL, NodeState, RunState, RunStatus
+
+TAIL = 10
+"""Lines of a failed node's log that are shown."""
+
+TAILS = 20
+"""Failed nodes of which the log is shown; from then on a line each, or a broken machine would flood the screen."""
+
+NAMES = 3
+"""Names in a line that tells of many nodes at once."""
+
+FAILURES = 5
+"""Failed nodes that the last words name."""
+
+NO_WORK = ("expression", "not_started")
+"""Reasons of failures before there was any work: no time was spent and no log was written."""
+
+Tail = Callable[[str, int], list[str]]
+"""The last lines of the log of a node's attempt."""
+
+LeftOut = ev.NodeSkipped | ev.NodeCancelled
+_URGENT = (ev.NodeFailed, ev.NodeRetrying)
+
+_ENDED: Mapping[type[ev.Event], NodeState] = {
+    ev.NodeSucceeded: NodeState.SUCCEEDED,
+    ev.NodeServed: NodeState.CACHED,
+    ev.NodeFailed: NodeState.FAILED,
+    ev.NodeSkipped: NodeState.SKIPPED,
+    ev.NodeCancelled: NodeState.CANCELLED,
+}
+_NEEDS = {
+    "all_succeeded": "something it needs did not succeed",
+    "any_succeeded": "nothing it needs succeeded",
+    "any_failed": "nothing it needs failed",
+    "none_failed": "something it needs failed",
+}
+_REASONS = {
+    "when": "its `when` was false",
+    "needs": "because of what it needs",
+    "run_failing": "the run is failing",
+    "run_timeout": "the run's time was up",
+}
+
+
+def because(reason: str, trigger: str = "") -> str:
+    """The fixed word of a reason as people say it; of `needs` more can be said with the node's trigger."""
+    if reason == "needs" and trigger in _NEEDS:
+        return _NEEDS[trigger]
+    return _REASONS.get(reason, reason)
+
+
+def ended_as(event: ev.Event) -> NodeState | None:
+    """The final state that an event brings its node to; None for all other events."""
+    if isinstance(event, ev.NodeFailed) and event.timed_out:
+        return NodeState.TIMED_OUT
+    return _ENDED.get(type(event))
+
+
+def ended_before(events: Iterable[ev.Event], state: RunState) -> int:
+    """How many nodes had ended before these events, the last that the state took in."""
+    return sum(state.ended.values()) - sum(1 for event in events if type(event) in _ENDED)
+
+
+class Plain:
+    """Writes a run as lines, as it goes."""
+
+    def __init__(
+        self, write: Callable[[str], object], tail: Tail, *, color: bool = False, unicode: bool = True
+    ) -> None:
+        self._write = write
+        self._tail = tail
+        self._pen = Pen(80, color, unicode)
+        self._tails = 0
+
+    def begin(self, state: RunState) -> None:
+        """Say which run this is."""
+        count = plural(len(state.nodes), "node")
+        done = sum(state.ended.get(word, 0) for word in DONE)
+        before = f", {number(done)} done before" if done else ""
+        self._write(f"run {state.id}: {self._pen.safe(state.plan.name)}, {count}{before}\n")
+
+    def events(self, events: Sequence[ev.Event], state: RunState) -> None:
+        """Take the events of one turn."""
+        text = self.told(events, ended_before(events, state), state.plan)
+        if text:
+            self._write(text)
+
+    def note(self, text: str) -> None:
+        """Say what is no event, as a line."""
+        self._write(f"{text}\n")
+
+    def end(self) -> None:
+        """Nothing more will come."""
+
+    def told(self, events: Iterable[ev.Event], done: int, plan: Plan, *, brief: bool = False) -> str:
+        """The lines of a turn's events, before which `done` nodes had ended; `brief` is only what went wrong."""
+        lines: list[str] = []
+        left_out: dict[tuple[NodeState, str], list[LeftOut]] = {}
+        total = len(plan.nodes)
+        digits = len(str(total))
+        for event in events:
+            state = ended_as(event)
+            done += state is not None
+            if isinstance(event, LeftOut):
+                assert state is not None
+                why = because(event.reason, plan.nodes[event.node].node.trigger)
+                left_out.setdefault((state, why), []).append(event)
+            elif isinstance(event, (ev.RunStopping, ev.RunTimedOut)):
+                lines.append(self._told_run(event, plan))
+            elif (not brief or isinstance(event, _URGENT)) and (text := self._told_node(event)):
+                lines.append(f"[{done:>{digits}}/{total}] {text}")
+        if not brief:
+            lines += [f"[{done:>{digits}}/{total}] {text}" for text in self._told_left_out(left_out)]
+        return "".join(lines)
+
+    def _told_run(self, event: ev.RunStopping | ev.RunTimedOut, plan: Plan) -> str:
+        if isinstance(event, ev.RunStopping):
+            text = "killing what runs" if event.at_once else "stopping what runs; Ctrl-C once more kills it"
+        else:
+            text = f"the run's timeout of {duration(plan.timeout or 0)} has passed: stopping what runs"
+        return self._pen.paint(text, "yellow") + "\n"
+
+    def _told_node(self, event: ev.Event) -> str:
+        """The line of one node's event, with the end of its log where that matters; empty where nobody waits for it."""
+        match event:
+            case ev.NodeSucceeded():
+                return self._line("succeeded", event.node, duration(event.seconds))
+            case ev.NodeServed():
+                return self._line("cached", event.node, f"taken from run {event.of}" if event.of else "kept result")
+            case ev.NodeInterrupted():
+                return self._line("interrupted", event.node, f"stopped after {duration(event.seconds)}")
+            case ev.NodeRetrying():
+                again = f"; again in {duration(max(0.0, event.retry_at - event.time))}"
+                return self._line("retrying", event.node, self._failure(event) + again)
+            case ev.NodeFailed():
+                state = "timed_out" if event.timed_out else "failed"
+                return self._line(state, event.node, self._failure(event)) + self._log(event)
+        return ""
+
+    def _told_left_out(self, groups: Mapping[tuple[NodeState, str], Sequence[LeftOut]]) -> list[str]:
+        """What does not run, or not any more: a line each, or one for all that share a reason where they are many."""
+        lines = []
+        for (state, why), group in groups.items():
+            if len(group) > NAMES:
+                names = some([event.node for event in group], self._pen)
+                lines.append(self._line(state, plural(len(group), "node"), f"{state}, {why}: {names}"))
+                continue
+            for event in group:
+                seconds = event.seconds if isinstance(event, ev.NodeCancelled) else 0.0
+                after = f" after {duration(seconds)}" if seconds else ""
+                lines.append(self._line(state, event.node, f"{state}{after}, {why}"))
+        return lines
+
+    def _line(self, state: str, node: str, text: str) -> str:
+        return f"{self._pen.paint(self._pen.mark(state), look(state).style)} {self._pen.safe(node)}  {text}\n"
+
+    def _failure(self, event: ev.NodeFailed | ev.NodeRetrying) -> str:
+        """How an attempt failed: `failed after 2.1s: exit code 3`."""
+        how = "timed out" if event.reason == "timed_out" else "failed"
+        after = f" after {duration(event.seconds)}" if event.reason not in NO_WORK else ""
+        return how + after + (f": {self._pen.safe(event.error)}" if event.error else "")
+
+    def _log(self, event: ev.NodeFailed) -> str:
+        """The last lines of a failed node's log, set off by a bar."""
+        if event.reason in NO_WORK or self._tails >= TAILS:
+            return ""
+        self._tails += 1
+        bar = self._pen.paint("│" if self._pen.unicode else "|", "red")
+        lines = self._tail(event.node, event.attempt)[-TAIL:]
+        return "".join(f"    {bar} {self._pen.safe(line)}\n" for line in lines)
+
+
+def some(nodes: Sequence[str], pen: Pen) -> str:
+    """The first names of many: `a, b, c and 9 more`."""
+    rest = f" and {number(len(nodes) - NAMES)} more" if len(nodes) > NAMES else ""
+    return ", ".join(map(pen.safe, nodes[:NAMES])) + rest
+
+
+def counted(counts: Mapping[str, int], states: Iterable[str]) -> list[str]:
+    """How many nodes are in which state, in the order of `states`, without those that have none: `3 succeeded`."""
+    return [f"{number(counts[state])} {state_word(state)}" for state in states if counts.get(state)]
+
+
+def ending(state: RunState, *, color: bool = False, unicode: bool = True) -> str:
+    """The last words about a run that ended: how it went, what went wrong, and what to type next."""
+    assert state.finished is not None
+    ended = {str(word): count for word, count in state.ended.items()}
+    pen = Pen(80, color, unicode)
+    word = str(state.status)
+    sign = pen.paint(f"{pen.mark(word)} {word}", look(word).style)
+    took = duration(state.finished - state.began)
+    nodes = plural(len(state.nodes), "node")
+    if state.status is RunStatus.SUCCEEDED:
+        rest = ", ".join(counted(ended, ("cached", "skipped", "cancelled")))
+        return f"{sign} in {took}: {nodes}" + (f", {rest}" if rest else "") + "\n" + _tolerated(state, pen)
+    if state.status is RunStatus.INTERRUPTED:
+        by = _signal_name(state.signal)
+        left = sum(1 for run in state.nodes.values() if run.state not in FINAL)
+        text = f"{sign}{by} after {took}: {number(left)} of {nodes} left\n"
+        return f"{text}  go on with:  wfctl resume {state.id}\n"
+    counts = ", ".join(counted(ended, _ORDER))
+    return f"{sign} after {took}: {counts}\n" + _tolerated(state, pen) + _way_out(state, pen)
+
+
+_FAILED = (NodeState.FAILED, NodeState.TIMED_OUT)
+_ORDER = ("failed", "timed_out", "succeeded", "cached", "skipped", "cancelled")
+
+
+def _tolerated(state: RunState, pen: Pen) -> str:
+    """What failed with `continue_on_error`, as a line."""
+    nodes = state.plan.nodes
+    failed = [n for n, run in state.nodes.items() if run.state in _FAILED and nodes[n].node.continue_on_error]
+    return f"  tolerated:   {some(failed, pen)}\n" if failed else ""
+
+
+def _signal_name(number: int | None) -> str:
+    """What stopped a run, where the person at the keyboard may not know it."""
+    import signal
+
+    return f" by {signal.Signals(number).name}" if number and number != signal.SIGINT else ""
+
+
+def _way_out(state: RunState, pen: Pen) -> str:
+    """What failed and why, where the whole log is, and the command that goes on once that is mended."""
+    failed = list(state.failed_nodes)
+    if not failed:  # only in `finally`
+        nodes = state.plan.nodes
+        failed = [n for n, run in state.nodes.items() if run.state in _FAILED and not nodes[n].node.continue_on_error]
+    lines = [f"  {pen.safe(state.error)}"] if state.error else []
+    for name in islice(failed, FAILURES):
+        run = state.nodes[name]
+        word = str(run.state)
+        why = pen.clip(run.error, 200) or state_word(word)
+        lines.append(f"  {pen.paint(pen.mark(word), look(word).style)} {pen.safe(name)}  {why}")
+    if len(failed) > FAILURES:
+        lines.append(f"  and {number(len(failed) - FAILURES)} more; all of them: wfctl status {state.id}")
+    logged = next((name for name in failed if state.nodes[name].reason not in NO_WORK), None)
+    if logged is not None:
+        lines.append(f"  whole log:   wfctl logs {state.id} {pen.safe(logged)}")
+    in_file = not failed or any(state.nodes[name].reason == "expression" for name in failed)
+    update = " --update" if in_file and not state.timed_out else ""
+    mended = "go on with:" if state.timed_out and not failed else "once mended:"
+    lines.append(f"  {mended:<12} wfctl resume {state.id}{update}")
+    return "\n".join(lines) + "\n"

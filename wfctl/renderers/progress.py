@@ -1,0 +1,127 @@
+"""How far a run is, and how long it may still take, kept from its events.
+
+Knows no screen and reads no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from wfctl import events as ev
+from wfctl.plan import Plan
+from wfctl.renderers.plain import ended_as
+from wfctl.state import FINAL, RunState
+
+ENOUGH = 3
+"""Nodes without an estimate that must have succeeded before theirs is guessed from what they took."""
+
+
+@dataclass(slots=True)
+class _Pace:
+    """Work in estimated seconds: what is left, what is done, and what that took."""
+
+    left: float = 0.0
+    done: float = 0.0
+    took: float = 0.0
+    count: int = 0
+
+    def rate(self, enough: int) -> float | None:
+        """Real seconds for an estimated one; None while nothing is known of it."""
+        if self.count < enough or not self.done:
+            return None if enough else 1.0
+        return self.took / self.done
+
+
+class Progress:
+    """Made from the state after a turn of the engine; from then on it lives of events alone, in any thread."""
+
+    def __init__(self, state: RunState) -> None:
+        self.plan: Plan = state.plan
+        self.total = len(state.nodes)
+        self.began = state.began
+        self.stopping = state.stopping
+        self.ended: dict[str, int] = {str(word): count for word, count in state.ended.items()}
+        self.running: dict[str, float] = {name: state.nodes[name].started or state.time for name in state.running}
+        self.retrying: dict[str, float] = {}
+        self._open: set[str] = set()
+        self._said, self._unsaid = _Pace(), _Pace()
+        for name, run in state.nodes.items():
+            if run.state not in FINAL:
+                self._open.add(name)
+                self._pace(name).left += self.plan.nodes[name].estimate
+            if run.retry_at is not None and run.state == "retrying":
+                self.retrying[name] = run.retry_at
+        work = sum(planned.estimate for planned in self.plan.nodes.values() if not planned.given)
+        # What the plan's bounds make of the work: 1 / slots, or more where a resource or a chain is scarcer.
+        self._stretch = max(self.plan.bounds.values(), default=0.0) / work if work else 0.0
+        self._longest: Iterator[str] | None = None
+        self._head: str | None = None
+
+    @property
+    def done(self) -> int:
+        """Nodes that have ended, however."""
+        return sum(self.ended.values())
+
+    def take(self, event: ev.Event) -> None:
+        """Take one event in."""
+        if isinstance(event, ev.RunStopping):
+            self.stopping = True
+        elif isinstance(event, ev.NodeStarted):
+            self.running[event.node] = event.time
+            self.retrying.pop(event.node, None)
+        elif isinstance(event, (ev.AttemptEnded, ev.NodeCancelled, ev.NodeSkipped, ev.NodeServed)):
+            self.running.pop(event.node, None)
+            if isinstance(event, ev.NodeRetrying):
+                self.retrying[event.node] = event.retry_at
+            state = ended_as(event)
+            if state is not None:
+                self._end(event.node, state, event)
+
+    def _end(self, node: str, state: str, event: ev.Event) -> None:
+        self.ended[state] = self.ended.get(state, 0) + 1
+        self.retrying.pop(node, None)
+        self._open.discard(node)
+        pace, estimate = self._pace(node), self.plan.nodes[node].estimate
+        pace.left -= estimate
+        if isinstance(event, ev.NodeSucceeded):
+            pace.done += estimate
+            pace.took += event.seconds
+            pace.count += 1
+
+    def _pace(self, node: str) -> _Pace:
+        return self._unsaid if self.plan.nodes[node].node.estimate is None else self._said
+
+    def estimate(self, node: str) -> float | None:
+        """Seconds that somebody who knows said this node needs."""
+        return self.plan.nodes[node].node.estimate
+
+    def left(self, now: float) -> float | None:
+        """Seconds that the run may still take: by the work that is left, and by the longest path; None if unknown."""
+        said, unsaid = self._said.rate(0) or 0.0, self._unsaid.rate(ENOUGH)
+        if unsaid is None:
+            if self._unsaid.left > 1e-9:
+                return None
+            unsaid = 0.0
+        raw = self._said.left + self._unsaid.left
+        if self.stopping or raw <= 0:
+            return None
+        work = self._said.left * said + self._unsaid.left * unsaid
+        path = self._path(now) * work / raw
+        for node, started in self.running.items():
+            rate = unsaid if self.estimate(node) is None else said
+            work -= min(now - started, self.plan.nodes[node].estimate * rate)
+        seconds = max(work * self._stretch, path)
+        return seconds if seconds >= 1 else None
+
+    def _path(self, now: float) -> float:
+        """Estimated seconds of the longest path of what has not ended, as the plan has it."""
+        if self._longest is None:  # sorted once, when first asked: not while the engine waits
+            nodes = self.plan.nodes
+            self._longest = iter(sorted(self._open, key=lambda name: nodes[name].tail, reverse=True))
+        while self._head not in self._open:
+            self._head = next(self._longest, None)
+            if self._head is None:
+                return 0.0
+        planned = self.plan.nodes[self._head]
+        started = self.running.get(self._head)
+        return planned.tail - (min(now - started, planned.estimate) if started is not None else 0.0)
