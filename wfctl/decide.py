@@ -12,7 +12,7 @@ from wfctl import events as ev
 from wfctl import expr
 from wfctl.errors import Bug, ExitCode
 from wfctl.jobs import Completion, Ending
-from wfctl.state import RETRYING, RunState, RunStatus
+from wfctl.state import RunState, RunStatus
 
 if TYPE_CHECKING:
     from wfctl.plan import Plan
@@ -81,7 +81,7 @@ def decide(plan: Plan, state: RunState, now: float) -> Action:
         return _end(plan, state, now)
     deadline = None
     if plan.timeout is not None and state.settled is None and not state.timed_out and not halted:
-        deadline = state.began + plan.timeout
+        deadline = round(state.began + plan.timeout, 6)  # `now` has no more digits
         if now >= deadline:
             return Record(ev.RunTimedOut(time=now))
     if not halted:
@@ -107,7 +107,7 @@ def _drop(state: RunState, node: str, now: float) -> ev.Event:
     """The end of a node that the failing run does not start any more."""
     run = state.nodes[node]
     reason = "run_timeout" if state.timed_out else "run_failing"
-    if run.state is RETRYING:  # an attempt of it has failed, and there will be no other
+    if run.retry_at is not None:  # an attempt of it has failed, and there will be no other
         return ev.NodeFailed(
             time=now,
             node=node,
@@ -117,6 +117,8 @@ def _drop(state: RunState, node: str, now: float) -> ev.Event:
             signal=run.signal,
             reason=run.reason,
             error=run.error,
+            timed_out=run.reason == "timed_out",
+            unknown=run.unknown,
         )
     return ev.NodeCancelled(time=now, node=node, reason=reason)
 
@@ -157,7 +159,9 @@ def dead_end(plan: Plan, state: RunState) -> str:
     for name, run in state.nodes.items():
         if run.state in ("waiting", "ready", "retrying"):
             waits = [f"{n} ({state.nodes[n].state})" for n in plan.nodes[name].needs]
-            lines.append(f"{name} is {run.state}, needs {', '.join(waits) or 'nothing'}, holds {plan.nodes[name].demand}")
+            lines.append(
+                f"{name} is {run.state}, needs {', '.join(waits) or 'nothing'}, holds {plan.nodes[name].demand}"
+            )
     return "\n  ".join(lines[:50])
 
 
@@ -188,14 +192,15 @@ def conclude(
         return ev.NodeInterrupted(**facts, exit_code=code, signal=signal, reason="interrupted")
     if asked is not None and completion.ending is not Ending.TIMED_OUT:
         return ev.NodeCancelled(time=now, node=name, reason=asked, seconds=completion.seconds)
-    unknown = reason in ("killed", "timed_out", "output")
+    unknown = reason == "output" or completion.ending in (Ending.KILLED, Ending.TIMED_OUT, Ending.LOST)
     end = {**facts, "exit_code": code, "signal": signal, "reason": reason, "error": error, "unknown": unknown}
     retry = spec.retry
-    if completion.ending is not Ending.NOT_STARTED and run.tries < retry.attempts and not (
-        state.failing and plan.on_failure != "continue" and spec.section == "nodes"
-    ):
-        at = now + delay(state.id, name, run.tries, retry.delay, retry.backoff, retry.max_delay, retry.jitter)
-        in_time = retry.max_time is None or at - (run.first_started or now) <= retry.max_time
+    more = completion.ending is not Ending.NOT_STARTED and run.tries < retry.attempts
+    if more and state.admits(plan.nodes[name]):
+        wait = delay(state.id, name, run.tries, retry.delay, retry.backoff, retry.max_delay, retry.jitter)
+        at = round(now + wait, 6)  # as it will be read again
+        began = now if run.first_started is None else run.first_started
+        in_time = retry.max_time is None or at - began <= retry.max_time
         again, problem = _again(during, name, left, code, error, run.attempt)
         if problem:
             end["error"] = f"{error}; retry.when: {problem}"
@@ -239,9 +244,7 @@ def _verdict(
     return "", ""
 
 
-def _again(
-    during: During, name: str, left: Leavings, code: int | None, error: str, attempt: int
-) -> tuple[bool, str]:
+def _again(during: During, name: str, left: Leavings, code: int | None, error: str, attempt: int) -> tuple[bool, str]:
     """Whether `retry.when` wants another attempt, and what was wrong with it."""
     when = during.spec(name).retry.when
     if when is True:
@@ -263,14 +266,15 @@ def evaluate_condition(condition: expr.Template | bool, names: dict[str, object]
     return value
 
 
-def delay(
-    run_id: str, node: str, failures: int, first: float, backoff: float, longest: float, jitter: bool
-) -> float:
+def delay(run_id: str, node: str, failures: int, first: float, backoff: float, longest: float, jitter: bool) -> float:
     """Seconds until the next attempt: exponential, capped, and with jitter between half and whole of that.
 
     The jitter comes from the names, not from chance, so that a replay needs none.
     """
-    whole = min(longest, first * backoff ** min(failures - 1, 64))
+    try:
+        whole = min(longest, first * float(backoff) ** (failures - 1))
+    except OverflowError:
+        whole = longest
     if not jitter:
         return whole
     return whole * (0.5 + crc32(f"{run_id}/{node}/{failures}".encode()) / 2**33)

@@ -21,9 +21,10 @@ Watcher = Callable[[Sequence[ev.Event], RunState], None]
 class Engine:
     """Drives one run to its end.
 
-    Without a journal nothing is kept: that is a plan. `prepare` makes the job of an attempt (it may raise ExpressionError), `collect` reads what one
-    left behind, `during` gives expressions their names. `point` is called at the named moments
-    where a crash is of interest: `decided`, `recorded`, `submitted`, `completed`.
+    Without a journal nothing is kept: that is a plan. `prepare` makes the job of an attempt (it may
+    raise ExpressionError), `collect` reads what one left behind, `during` gives expressions their names.
+    `point` is called at the named moments where a crash is of interest:
+    `decided`, `recorded`, `submitted`, `completed`.
     """
 
     def __init__(
@@ -74,9 +75,13 @@ class Engine:
         self.state.apply(event)
         self._batch.append(event)
 
+    def _now(self) -> float:
+        # As the journal writes it: what is decided now is decided alike when it is read again.
+        return round(self._clock.now(), 6)
+
     def _turn(self) -> tuple[list[Callable[[], None]], float | None, bool]:
         """Ask until the answer is to wait. What must be done is returned, for it is not recorded before."""
-        now = self._clock.now()
+        now = self._now()
         acts: list[Callable[[], None]] = []
         while True:
             action = decide(self.plan, self.state, now)
@@ -121,14 +126,21 @@ class Engine:
         attempt = self.state.nodes[node].attempt + 1
         try:
             job = self._prepare(planned, attempt)
-            writes = None
-            if planned.node.dynamic and planned.node.writes:
-                writes = self._during.paths(node, "writes")
+            writes = self._writes(planned)
         except expr.ExpressionError as error:
             self.record(ev.NodeFailed(time=now, node=node, attempt=attempt, reason="expression", error=str(error)))
             return None
         self.record(ev.NodeStarted(time=now, node=node, attempt=attempt, writes=writes))
         return job
+
+    def _writes(self, planned: Planned) -> object:
+        """The paths that an attempt will write, where an expression decides them. A plan may not know them."""
+        if not planned.node.dynamic or not planned.node.writes:
+            return None
+        try:
+            return self._during.paths(planned.id, "writes")
+        except expr.Unknown:
+            return None
 
     def _job_id(self, node: str, attempt: int) -> str:
         return f"{self.state.id}/{node}/{attempt}"
@@ -166,7 +178,7 @@ class Engine:
         return ev.RunSettled(time=now, state=status, outputs=outputs)
 
     def _take(self, message: Message) -> None:
-        now = self._clock.now()
+        now = self._now()
         if isinstance(message, Signalled):
             twice = self.state.stopping or self.state.signal is not None
             self.record(ev.RunStopping(time=now, signal=message.number, at_once=twice))

@@ -5,7 +5,7 @@ Knows no store and no real time: a forecast cannot disagree with a run but by th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wfctl import events as ev
@@ -16,8 +16,8 @@ from wfctl.engine import Engine
 from wfctl.executors.simulated import SimulatedExecutor
 from wfctl.jobs import Completion, Job
 from wfctl.plan import Plan
-from wfctl.scope import During
-from wfctl.spec import LEVELS
+from wfctl.scope import During, Names
+from wfctl.spec import AFTER_WORK, LEVELS
 from wfctl.state import RunState
 
 
@@ -88,14 +88,14 @@ def forecast(plan: Plan) -> Forecast:
                 finish[event.node] = event.time
 
     executor = SimulatedExecutor()
-    state = RunState(plan)
+    state = RunState(replace(plan, timeout=None))
     state.id = "plan"
     engine = Engine(
         state,
         journal=None,
         executor=executor,
         clock=executor,
-        during=During(plan, state),
+        during=_Assuming(plan, state),
         prepare=simulated,
         collect=_unknown,
         watchers=[watch],
@@ -105,6 +105,15 @@ def forecast(plan: Plan) -> Forecast:
             engine.record(ev.NodeServed(time=0.0, node=name, output=expr.UNKNOWN))
     engine.run()
     return Forecast(plan=plan, start=start, finish=finish)
+
+
+class _Assuming(During):
+    """Nothing is known of what an attempt will leave, so what is expected of it is taken to hold."""
+
+    def after(self, node: str, *, output: object, exit_code: int | None, error: str, attempt: int) -> Names:
+        names = self.of(node)
+        names.update(dict.fromkeys(AFTER_WORK, expr.UNKNOWN))
+        return names
 
 
 def _unknown(job: Job, completion: Completion) -> Leavings:

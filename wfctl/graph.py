@@ -68,7 +68,9 @@ def reach(start: Iterable[str], step: Mapping[str, Collection[str]]) -> set[str]
     return found
 
 
-def tails(ordered: Iterable[str], after: Mapping[str, Collection[str]], length: Callable[[str], float]) -> dict[str, float]:
+def tails(
+    ordered: Iterable[str], after: Mapping[str, Collection[str]], length: Callable[[str], float]
+) -> dict[str, float]:
     """The longest path from the start of each id to the end of the graph, its own length included."""
     tail: dict[str, float] = {}
     for name in reversed(list(ordered)):
@@ -76,7 +78,9 @@ def tails(ordered: Iterable[str], after: Mapping[str, Collection[str]], length: 
     return tail
 
 
-def longest_path(ordered: Iterable[str], after: Mapping[str, Collection[str]], length: Callable[[str], float]) -> list[str]:
+def longest_path(
+    ordered: Iterable[str], after: Mapping[str, Collection[str]], length: Callable[[str], float]
+) -> list[str]:
     """The ids of one longest path, in order."""
     names = list(ordered)
     if not names:

@@ -4,10 +4,10 @@ Knows nothing of where in a file they stand. Seconds are float, bytes and thousa
 
 from __future__ import annotations
 
-import math
 import re
+from typing import TypeGuard
 
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in ("d", "h", "m", "s", "ms")))
 _SECONDS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGTP]?i?B?)")
@@ -18,30 +18,39 @@ _BYTES = {
     for suffix in suffixes
 }
 
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+LONGEST = 1e10
+"""Seconds, 300 years: what is added to a moment stays a moment that can be written down."""
+
+LARGEST = 10**18
+"""Of any resource. Up to here sums and comparisons with floats cannot overflow."""
+
 
 def seconds(value: object) -> float:
     """`500ms 10s 5m 2h 1d 1h30m`, or a number of seconds, as seconds. ValueError says what is wrong."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if math.isfinite(value) and value >= 0:
-            return float(value)
-    elif isinstance(value, str) and value:
-        match = _DURATION.fullmatch(value)
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value) if value else None
         if match:
-            return sum(float(part) * unit for part, unit in zip(match.groups(), _SECONDS, strict=True) if part)
-        if re.fullmatch(r"\d+(\.\d+)?", value):
-            return float(value)
+            parts = zip(match.groups(), _SECONDS, strict=True)
+            number: object = sum(float(part) * unit for part, unit in parts if part)
+        else:
+            number = float(value) if _NUMBER.fullmatch(value) else None
+    else:
+        number = value
+    if _within(number, LONGEST):
+        return float(number)
     raise ValueError(f"expected a duration such as 500ms, 10s or 1h30m, got {shown(value)}")
 
 
 def size(value: object) -> int:
     """`512MiB 16GiB 2GB`, or a number of bytes, as bytes. ValueError says what is wrong."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if math.isfinite(value) and value >= 0 and value == int(value):
-            return int(value)
-    elif isinstance(value, str):
-        match = _SIZE.fullmatch(value)
-        if match and match[2] in _BYTES:
-            return int(float(match[1]) * _BYTES[match[2]])
+    if isinstance(value, str):
+        found = _size(value)
+        if found is not None:
+            return found
+    elif _within(value, LARGEST) and value == int(value):
+        return int(value)
     raise ValueError(f"expected a size such as 512MiB or 2GB, got {shown(value)}")
 
 
@@ -50,25 +59,45 @@ def amount(name: str, value: object) -> int:
 
     ValueError says what is wrong.
     """
-    if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?", value):
-        return size(value)
+    number = value
     if isinstance(value, str):
-        value = float(value) if "." in value else int(value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
-        if name == "cpu":
-            if round(value * 1000, 6) == round(value * 1000):
-                return round(value * 1000)
-            raise ValueError(f"cpu is counted in thousandths, got {shown(value)}")
-        if value == int(value):
-            return int(value)
-        raise ValueError(f"{name} is counted in whole units, got {shown(value)}")
-    raise ValueError(f"expected an amount such as 2 or 512MiB, got {shown(value)}")
+        if _NUMBER.fullmatch(value):
+            number = int(value) if value.isdecimal() and len(value) < 30 else float(value)
+        elif name == "cpu":
+            raise ValueError(f"cpu is a number such as 2 or 0.5, got {shown(value)}")
+        else:
+            number = _size(value)
+    if not _within(number, LARGEST):
+        raise ValueError(f"expected an amount such as 2 or 512MiB, got {shown(value)}")
+    if name == "cpu":
+        thousandths = round(number * 1000)
+        # As near as binary fractions come: 1.1 * 1000 is 1100.0000000000002.
+        if abs(number * 1000 - thousandths) <= 1e-12 * number * 1000:
+            return thousandths
+        raise ValueError(f"cpu is counted in thousandths, got {shown(value)}")
+    if number == int(number):
+        return int(number)
+    raise ValueError(f"{name} is counted in whole units, got {shown(value)}")
+
+
+def _within(value: object, most: float) -> TypeGuard[int | float]:
+    """Whether it is a number from 0 to `most`: not NaN, not infinite, no boolean."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def _size(text: str) -> int | None:
+    """The bytes of a size as text, exactly; a part of a byte is dropped. None where it is no size."""
+    match = _SIZE.fullmatch(text)
+    if not match or match[2] not in _BYTES or not _within(float(match[1]) * _BYTES[match[2]], LARGEST):
+        return None
+    whole, _, part = match[1].partition(".")
+    return int(whole + part) * _BYTES[match[2]] // 10 ** len(part) if len(part) < 30 else None
 
 
 def shown_amount(name: str, value: int) -> str:
     """An amount as people write it: cpu 1500 is `1.5`, memory 1073741824 is `1GiB`."""
     if name == "cpu":
-        return f"{value / 1000:g}"
+        return f"{value / 1000:.3f}".rstrip("0").rstrip(".")
     if value >= 1024:
         for prefix, power in (("PiB", 5), ("TiB", 4), ("GiB", 3), ("MiB", 2), ("KiB", 1)):
             if value % 1024**power == 0:
@@ -80,5 +109,8 @@ def shown(value: object) -> str:
     """A value as the user may have typed it, short: for messages."""
     import json
 
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return "a number that is too long to show"
     return text if len(text) <= 60 else text[:57] + "…" + text[-1]

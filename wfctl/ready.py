@@ -65,6 +65,8 @@ class Ready:
             elif self._live.get(entry[2]) is not entry:
                 heappop(self._heads)
                 self._show_next(demand)
+            elif passed and passed[-1][0] is entry:
+                heappop(self._heads)  # shown, hidden by a better one and shown again: it counts once
             elif fits(demand):
                 found = entry[2]
                 break

@@ -5,7 +5,7 @@ Knows nothing of how expressions are evaluated, and never asks for a value befor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wfctl import expr
 
@@ -38,7 +38,9 @@ class Vars(_Lazy):
         return expr.evaluate_value(self._vars[name], self._names)
 
 
-def before(params: Mapping[str, object], env: Mapping[str, str], vars: Mapping[str, object], run: Mapping[str, object]) -> Names:
+def before(
+    params: Mapping[str, object], env: Mapping[str, str], vars: Mapping[str, object], run: Mapping[str, object]
+) -> Names:
     """What is known when a plan is made: all about nodes is unknown."""
     names: Names = {"params": params, "env": env, "run": run, "nodes": expr.UNKNOWN}
     names["vars"] = Vars(vars, names)
@@ -72,11 +74,13 @@ class During:
 
     def of(self, node: str) -> Names:
         """What the expressions of one node see: its own `reads` and `writes` too."""
-        return {**self._shared, "reads": _Paths(self, node, "reads"), "writes": _Paths(self, node, "writes")}
+        return _Own(self, node)
 
     def after(self, node: str, *, output: object, exit_code: int | None, error: str, attempt: int) -> Names:
         """What `expect` and `retry.when` see."""
-        return {**self.of(node), "output": output, "exit_code": exit_code, "error": error, "attempt": attempt}
+        names = self.of(node)
+        names.update(output=output, exit_code=exit_code, error=error, attempt=attempt)
+        return names
 
     def output(self, node: str) -> object:
         run = self._state.nodes.get(node)
@@ -88,7 +92,10 @@ class During:
         if key == "writes" and run is not None and run.writes is not None:
             return run.writes
         planned = self._plan.nodes.get(node)
-        return expr.evaluate_value(getattr(planned.node, key), self._shared) if planned else None
+        if planned is None:
+            return None
+        value = expr.evaluate_value(getattr(planned.node, key), self._shared)
+        return list(value) if isinstance(value, tuple) else value
 
     def node(self, node: str) -> NodeRun | None:
         return self._state.nodes.get(node)
@@ -98,18 +105,17 @@ class During:
         return self._plan.nodes[node].node
 
 
-class _Paths(_Lazy):
-    """`reads` or `writes` of one node, by name or by place."""
+class _Own(Names):
+    """What one node sees: `reads` and `writes` are its own paths, made when they are asked for."""
 
-    def __init__(self, during: During, node: str, key: str) -> None:
-        self._during, self._node, self._key = during, node, key
+    def __init__(self, during: During, node: str) -> None:
+        super().__init__(during.shared())
+        self._during, self._node = during, node
 
-    def __getitem__(self, name: Any) -> object:
-        paths: Any = self._during.paths(self._node, self._key)
-        try:
-            return paths[name]
-        except (LookupError, TypeError):
-            raise KeyError(name) from None
+    def __missing__(self, name: str) -> object:
+        if name in ("reads", "writes"):
+            return self._during.paths(self._node, name)
+        raise KeyError(name)
 
 
 class _Nodes(_Lazy):
@@ -133,7 +139,7 @@ class _Node(_Lazy):
             run = self._during.node(self._name)
             return None if run is None else str(run.state)
         if key == "writes":
-            return _Paths(self._during, self._name, "writes")
+            return self._during.paths(self._name, "writes")
         raise KeyError(key)
 
 
@@ -151,7 +157,7 @@ class _Run(_Lazy):
         if key == "state":
             return str(self._state.settled or self._state.status)
         if key == "failed":
-            return bool(self._state.failed_nodes)
+            return self._state.failing or self._state.settled == "failed"
         if key == "failed_nodes":
             return list(self._state.failed_nodes)
         if key == "rollback":

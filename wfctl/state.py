@@ -112,7 +112,7 @@ class NodeRun:
         "writes",
     )
 
-    def __init__(self, attempt: int = 0) -> None:
+    def __init__(self, attempt: int = 0, unknown: bool = False) -> None:
         self.state = WAITING
         self.attempt = attempt  # of all, also before a resume: names the log
         self.tries = 0  # since the last resume: what `retry.attempts` counts
@@ -126,7 +126,7 @@ class NodeRun:
         self.stored = False
         self.reason = ""
         self.error = ""
-        self.unknown = False
+        self.unknown = unknown  # whether the outcome of any attempt is
         self.retry_at: float | None = None
         self.writes: Any = None
         self.left = self.succeeded = self.failed = 0
@@ -164,6 +164,14 @@ class RunState:
     def failing(self) -> bool:
         """Whether the run is bound to fail."""
         return bool(self.failed_nodes) or self.timed_out
+
+    def admits(self, planned: Planned) -> bool:
+        """Whether another attempt of a node may begin, although the run may be failing."""
+        if planned.node.section == "finally":
+            return True
+        if self.timed_out:
+            return False
+        return not self.failed_nodes or self.plan.on_failure == "continue" or planned.node.trigger in FOR_FAILURES
 
     def best_ready(self) -> str | None:
         """The best-ranked ready node that fits slots and resources."""
@@ -272,8 +280,6 @@ class RunState:
         run.unknown |= event.unknown
         run.retry_at = event.retry_at
         heappush(self._retries, (event.retry_at, planned.id))
-        if self.failing and self.plan.on_failure != "continue":
-            self._to_cancel.append(planned.id)
 
     def _node_failed(self, run: NodeRun, planned: Planned, event: ev.NodeFailed) -> None:
         self._attempt_ended(run, event)
@@ -361,7 +367,7 @@ class RunState:
             anew.add(name)
             if run.state is RETRYING and name not in again:
                 continue  # its retry is due when it was due
-            fresh = self.nodes[name] = NodeRun(run.attempt)
+            fresh = self.nodes[name] = NodeRun(run.attempt, run.unknown)
             if run.state is INTERRUPTED:
                 # The attempt counts for its number, not for `retry.attempts`: nothing of the work failed.
                 fresh.tries = max(0, run.tries - 1)
@@ -375,11 +381,9 @@ class RunState:
         self.asked.update(dict.fromkeys(self.running, "interrupted"))
 
     def _run_timed_out(self, event: ev.RunTimedOut) -> None:
-        first = not self.failing
         self.timed_out = True
         self.error = "the run's own timeout has passed"
-        if first or self.plan.on_failure != "cancel":
-            self._start_failing("cancel")
+        self._start_failing("cancel")
 
     def _run_settled(self, event: ev.RunSettled) -> None:
         self.settled = RunStatus(event.state)
@@ -406,7 +410,9 @@ class RunState:
         for name, planned in plan.nodes.items():
             run = old.get(name)
             stays = run is not None and run.state in DONE and planned.node.section == "nodes"
-            self.nodes[name] = run if run is not None and stays else NodeRun(run.attempt if run else 0)
+            if run is not None and not stays:
+                run = NodeRun(run.attempt, run.unknown or run.state is RUNNING)
+            self.nodes[name] = run or NodeRun()
         self._derive()
 
     # -- quick views
@@ -438,6 +444,7 @@ class RunState:
                     self.failed_nodes[name] = None
                 else:
                     self.finally_failed = True
+        self.failed_nodes = dict.fromkeys(sorted(self.failed_nodes, key=lambda n: self.nodes[n].finished or 0.0))
         for name, run in self.nodes.items():
             if run.state in FINAL:
                 self.ended[run.state] = self.ended.get(run.state, 0) + 1
@@ -483,13 +490,19 @@ class RunState:
             dependent = self.nodes[other]
             self._count(dependent, planned, run)
             if dependent.state is WAITING and not dependent.judged:
-                self._judge(other, dependent)
+                self._judge(other, dependent, doom=run.state is not CANCELLED)
 
-    def _judge(self, name: str, run: NodeRun) -> None:
-        """Hand a waiting node on, where its trigger holds or can no longer hold."""
+    def _judge(self, name: str, run: NodeRun, doom: bool = True) -> None:
+        """Hand a waiting node on, where its trigger holds or can no longer hold.
+
+        Without `doom` the latter is passed over: what a cancelled node is needed by is cancelled too, for the same
+        reason, and not skipped; which of the two comes first in the file must not decide.
+        """
         planned = self.plan.nodes[name]
         holds = TRIGGERS[planned.node.trigger](run, len(planned.needs))
         if holds is None:
+            return
+        if not holds and not doom:
             return
         run.judged = True
         if not holds:
@@ -505,9 +518,12 @@ class RunState:
         if mode == "continue":
             return
         for name, planned in self.plan.nodes.items():
-            if planned.node.section == "nodes" and planned.node.trigger not in ("all_done", "any_failed"):
-                if self.nodes[name].state in (WAITING, READY, RETRYING):
+            state = self.nodes[name].state
+            if planned.node.section == "nodes" and planned.node.trigger not in FOR_FAILURES:
+                if state in (WAITING, READY, RETRYING):
                     self._to_cancel.append(name)
+            elif state is RETRYING and not self.admits(planned):
+                self._to_cancel.append(name)
         if mode == "cancel":
             self._to_stop = deque(n for n in self.running if self.plan.nodes[n].node.section == "nodes")
             reason = "run_timeout" if self.timed_out else "run_failing"
@@ -600,6 +616,9 @@ TRIGGERS: Mapping[str, Callable[[NodeRun, int], bool | None]] = {
 }
 """Whether a trigger holds, given how its needs ended: None while that is open."""
 
+FOR_FAILURES = frozenset({"all_done", "any_failed"})
+"""Triggers of nodes that still run while the run is failing."""
+
 _RUN_FACTS: Mapping[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.RunStarted: RunState._run_started,
     ev.RunResumed: RunState._run_resumed,
@@ -622,8 +641,13 @@ _NODE_FACTS: Mapping[type[ev.Event], Callable[[RunState, NodeRun, Planned, Any],
 }
 
 
-def fold(facts: Iterable[ev.Event], plan_of: Callable[[ev.RunStarted | ev.RunUpdated], Plan], state: RunState | None = None) -> RunState:
-    """The state that the facts lead to, from the beginning or from `state` on. `plan_of` gives the plan that an event pins."""
+def fold(
+    facts: Iterable[ev.Event], plan_of: Callable[[ev.RunStarted | ev.RunUpdated], Plan], state: RunState | None = None
+) -> RunState:
+    """The state that the facts lead to, from the beginning or from `state` on.
+
+    `plan_of` gives the plan that an event pins.
+    """
     for event in facts:
         if isinstance(event, ev.RunStarted):
             state = RunState(plan_of(event))

@@ -12,7 +12,7 @@ from wfctl import events as ev
 from wfctl import expr, plugins, spec
 from wfctl import plan as planning
 from wfctl.decide import Leavings
-from wfctl.engine import Engine
+from wfctl.engine import Engine, Watcher
 from wfctl.errors import Problem
 from wfctl.executors.simulated import SimulatedExecutor
 from wfctl.jobs import Completion, Ending, Job, Signalled
@@ -68,7 +68,9 @@ class CrashAt:
 class Interrupting(SimulatedExecutor):
     """A simulated executor that delivers signals at given moments."""
 
-    def __init__(self, start: float, outcome: Callable[[Job], Completion], signals: Sequence[tuple[float, int]]) -> None:
+    def __init__(
+        self, start: float, outcome: Callable[[Job], Completion], signals: Sequence[tuple[float, int]]
+    ) -> None:
         super().__init__(start, outcome)
         self._signals = list(signals)
 
@@ -80,7 +82,9 @@ class Interrupting(SimulatedExecutor):
     def wait(self, until: float | None) -> Any:
         if self._signals:
             at, number = self._signals[0]
-            messages = super().wait(at if until is None else min(at, until)) if self._next() > at else super().wait(until)
+            messages = (
+                super().wait(at if until is None else min(at, until)) if self._next() > at else super().wait(until)
+            )
             if self.now() >= at:
                 self._signals.pop(0)
                 return [*messages, Signalled(number)]
@@ -165,6 +169,8 @@ def simulate(
     written: int = 0,
     run: Simulated | None = None,
     again: Sequence[str] = (),
+    watchers: Sequence[Watcher] = (),
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Simulated:
     """Run a workflow in virtual time, or go on with `run`.
 
@@ -211,6 +217,8 @@ def simulate(
         during=during,
         prepare=prepare,
         collect=lambda job, completion: left.get(job.node) or Leavings(output=outputs.get(job.node)),
+        watchers=watchers,
+        warn=warn,
         point=crash,
     )
     result = Simulated(plan, journal, begun, state)

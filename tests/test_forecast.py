@@ -1,0 +1,140 @@
+"""What a run would do: the run itself in virtual time, assuming success."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.helpers.simulate import build, flow
+from wfctl.forecast import Forecast, forecast
+from wfctl.plan import Request
+
+
+def foretold(nodes: dict[str, Any], request: Request | None = None, **keys: Any) -> Forecast:
+    plan, problems = build(flow(nodes, **keys), request)
+    assert not problems, problems
+    return forecast(plan)
+
+
+def timeline(told: Forecast) -> str:
+    return " ".join(
+        f"{n}[{told.start[n]:g}-{told.finish[n]:g}]" for n in sorted(told.start, key=lambda n: told.start[n])
+    )
+
+
+def test_each_node_takes_its_estimate_else_a_second() -> None:
+    nodes = {"a": {"estimate": "2s"}, "b": ["a"], "c": {"needs": ["b"], "estimate": 0}}
+    assert timeline(foretold(nodes)) == "a[0-2] b[2-3] c[3-3]"
+
+
+def test_slots_and_budgets_hold() -> None:
+    nodes = {name: {"resources": {"gpu": 1}} for name in "abc"}
+    assert timeline(foretold(nodes, resources={"gpu": 2})) == "a[0-1] b[0-1] c[1-2]"
+
+
+def test_an_unknown_when_counts_as_true_and_a_known_one_as_it_is() -> None:
+    nodes = {"a": [], "b": {"when": "${{ nodes.a.output.rows > 0 }}"}, "c": {"when": "${{ params.no }}"}}
+    told = foretold(nodes, params={"no": {"default": False}})
+    assert timeline(told) == "a[0-1] b[1-2]"
+    assert told.document()["nodes"]["b"]["assumed"] is True
+    assert told.document()["nodes"]["a"]["assumed"] is False
+    assert told.document()["nodes"]["c"]["start"] is None
+
+
+def test_nodes_that_wait_for_a_failure_are_left_out() -> None:
+    nodes = {
+        "a": {"estimate": 2},
+        "alarm": {"needs": ["a"], "trigger": "any_failed", "estimate": 99},
+        "after": {"needs": ["alarm"], "estimate": 99},
+        "all": {"needs": ["alarm", "a"], "trigger": "all_done"},
+    }
+    told = foretold(nodes)
+    assert timeline(told) == "a[0-2] all[2-3]"
+    assert (told.makespan, told.lower_bound) == (3, 3)
+    assert told.document()["critical_path"] == ["a", "all"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"expect": "${{ exit_code == 3 }}"},
+        {"expect": "${{ output.rows > 0 and error == 'x' }}"},
+        {"timeout": "1ms"},
+        {"retry": {"attempts": 3, "when": "${{ output }}"}},
+        {"writes": ["work/${{ nodes.first.output }}"]},
+        {"env": {"X": "${{ nodes.first.output.x.y }}"}},
+        {"timeout": "${{ nodes.first.output }}"},
+    ],
+    ids=lambda raw: " ".join(raw) + str(len(str(raw))),
+)
+def test_success_is_assumed(raw: dict[str, Any]) -> None:
+    told = foretold({"first": [], "a": {**raw, "needs": ["first"]}, "b": ["a"]})
+    assert timeline(told) == "first[0-1] a[1-2] b[2-3]"
+
+
+def test_the_timeout_of_the_run_ends_no_plan() -> None:
+    told = foretold({"a": {"estimate": "9s"}, "b": ["a"]}, timeout="5s")
+    assert timeline(told) == "a[0-9] b[9-10]"
+    assert told.makespan == 10
+
+
+def test_what_is_given_takes_no_time_and_is_not_told() -> None:
+    told = foretold({"a": {"estimate": 9}, "b": {"when": "${{ nodes.a.output == 7 }}"}}, Request(start_from=("b",)))
+    assert timeline(told) == "b[0-1]"
+    assert list(told.document()["nodes"]) == ["b"]
+
+
+def test_any_succeeded_does_not_wait_in_the_bound_either() -> None:
+    nodes = {"a": [], "slow": {"estimate": 9}, "n": {"needs": ["a", "slow"], "trigger": "any_succeeded", "estimate": 3}}
+    told = foretold(nodes)
+    assert (told.makespan, told.lower_bound) == (9, 9)
+
+
+def test_finally_counts_for_no_makespan() -> None:
+    last: dict[str, Any] = {"finally": {"f": {"estimate": 9}}}
+    told = foretold({"a": []}, **last)
+    assert (timeline(told), told.makespan) == ("a[0-1] f[1-10]", 1)
+
+
+def test_usage_is_told_from_each_moment_on() -> None:
+    nodes = {"a": {"resources": {"gpu": 2}, "estimate": 2}, "b": {"resources": {"gpu": 1}}, "c": {"needs": ["b"]}}
+    assert foretold(nodes, resources={"gpu": 3}).usage("gpu") == ((0, 3), (1, 2), (2, 0))
+
+
+def test_a_plan_needs_no_more_than_its_file() -> None:
+    plan, _ = build(flow({"a": []}))
+    assert forecast(plan).document() == {
+        "makespan": 1.0,
+        "lower_bound": 1.0,
+        "critical_path": ["a"],
+        "nodes": {
+            "a": {"start": 0.0, "finish": 1.0, "cached": False, "level": "normal", "score": None, "assumed": False},
+        },
+    }
+
+
+@settings(max_examples=50)
+@given(
+    drawn=st.lists(
+        st.tuples(
+            st.integers(0, 5),
+            st.integers(0, 2),
+            st.lists(st.integers(0, 20), max_size=3),
+            st.sampled_from(["all_succeeded", "all_done", "any_succeeded", "any_failed", "none_failed"]),
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_no_plan_undercuts_its_lower_bound(drawn: list[tuple[int, int, list[int], str]]) -> None:
+    nodes: dict[str, Any] = {}
+    for i, (seconds, gpu, before, trigger) in enumerate(drawn):
+        needs = [f"n{n}" for n in sorted(set(before)) if n < i]
+        nodes[f"n{i}"] = {"needs": needs, "estimate": seconds, "resources": {"gpu": gpu}}
+        if needs:
+            nodes[f"n{i}"]["trigger"] = trigger
+    told = foretold(nodes, resources={"gpu": 2})
+    assert told.lower_bound <= told.makespan + 1e-6

@@ -1,0 +1,320 @@
+"""The meaning of a workflow: needs, references, defaults, and every fault at its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.helpers.simulate import build, flow
+from wfctl import spec
+from wfctl.errors import dotted
+
+Faults = list[tuple[str, str, str]]
+
+
+def faults(data: dict[str, Any]) -> Faults:
+    """Every problem as (where, message, hint); where leads to the value, or with `!` to the key."""
+    _, problems = build(data)
+    return [(dotted(p.where) + "!" * p.key, p.message, p.hint) for p in problems]
+
+
+def needs(data: dict[str, Any], node: str) -> tuple[str, ...]:
+    plan, problems = build(data)
+    assert not problems, problems
+    return plan.nodes[node].needs
+
+
+# -- needs
+
+
+def test_an_unknown_need_is_told_with_the_nearest_name() -> None:
+    assert faults(flow({"score": [], "load": ["scroe"]})) == [
+        ("nodes.load.needs[0]", 'no node named "scroe"', 'did you mean "score"?')
+    ]
+
+
+def test_an_unknown_need_without_a_near_name_has_a_way_out() -> None:
+    ((_, _, hint),) = faults(flow({"a": [], "b": ["elsewhere"]}))
+    assert hint == "declare it, or take it out"
+
+
+def test_all_unknown_needs_are_told_at_once() -> None:
+    assert [where for where, _, _ in faults(flow({"a": ["x1"], "b": ["a", "x2", "x3"]}))] == [
+        "nodes.a.needs[0]", "nodes.b.needs[1]", "nodes.b.needs[2]",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [2, 3, 50, 10_000])
+def test_a_cycle_is_told_once(size: int) -> None:
+    nodes = {f"n{i}": [f"n{(i - 1) % size}"] for i in range(size)}
+    ((where, message, hint),) = faults(flow(nodes))
+    assert where == "nodes.n0!"
+    assert message.startswith("cycle: n0 -> n1 -> ")
+    assert message.endswith("-> n0")
+    assert len(message) < 200
+    assert hint == "take out one of these needs"
+
+
+def test_a_node_cannot_need_itself() -> None:
+    assert faults(flow({"a": ["a"]})) == [("nodes.a!", "cycle: a -> a", "a node cannot need itself")]
+    assert faults(flow({"a": {"env": {"X": "${{ nodes.a.output }}"}}})) == faults(flow({"a": ["a"]}))
+
+
+@pytest.mark.parametrize("trigger", ["any_succeeded", "any_failed"])
+def test_any_without_needs_is_a_fault(trigger: str) -> None:
+    ((where, message, hint),) = faults(flow({"a": {"trigger": trigger}}))
+    assert (where, message, hint) == (
+        "nodes.a.trigger",
+        f"{trigger} needs something that can succeed or fail",
+        "add needs",
+    )
+
+
+def test_any_may_stand_on_a_reference_alone() -> None:
+    nodes = {"a": [], "b": {"trigger": "any_failed", "when": "${{ nodes.a.state == 'failed' }}"}}
+    assert faults(flow(nodes)) == []
+
+
+def test_a_need_told_twice_counts_once() -> None:
+    assert needs(flow({"a": [], "b": ["a", "a"]}), "b") == ("a",)
+
+
+def test_needs_of_a_wrong_shape_are_left_to_the_schema() -> None:
+    for wrong in ("abc", 5, {"a": 1}, [1, None]):
+        data = flow({"a": [], "b": {"needs": wrong}, "c": ["x"]})
+        assert "nodes.c.needs[0]" in [where for where, _, _ in faults(data)]
+
+
+# -- references
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"env": {"X": "${{ nodes.a.output }}"}},
+        {"when": "${{ nodes.a.state == 'succeeded' }}"},
+        {"expect": "${{ output == nodes.a.output }}"},
+        {"retry": {"attempts": 2, "when": "${{ nodes.a.output }}"}},
+        {"args": ["x", "${{ nodes.a.output }}"], "run": "echo \"$@\""},
+        {"stdin": "${{ nodes.a.output }}"},
+        {"cwd": "${{ nodes.a.output }}"},
+        {"timeout": "${{ nodes.a.output }}"},
+        {"writes": ["${{ nodes.a.output }}"]},
+        {"run": ["echo", "${{ nodes.a.output }}"]},
+        {"run": "echo ${{ nodes.a.output }}"},
+        {"env": {"X": "${{ vars.v }}"}},
+        {"env": {"X": "${{ vars.w }}"}},
+    ],
+    ids=lambda raw: ",".join(raw) + str(raw)[-9:-5].strip(),
+)  # fmt: skip
+def test_to_name_a_node_anywhere_is_to_need_it(raw: dict[str, Any]) -> None:
+    data = flow({"a": [], "b": raw}, vars={"v": "${{ nodes.a.output }}", "w": "x${{ vars.v }}"})
+    assert needs(data, "b") == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("nodes.aa.output", 'no node named "aa"'),
+        ("params.dya", 'no param named "dya"'),
+        ("vars.x", 'no var named "x"'),
+        ("nope", 'no name "nope" here'),
+        ("nodes.a.outptu", 'nodes.a has no "outptu"'),
+        ("run.state", 'run has no "state"'),
+        ("output", 'no name "output" here'),
+        ("item", '"item" is not available yet'),
+    ],
+)
+def test_an_unknown_name_is_a_fault_at_its_place(expression: str, message: str) -> None:
+    data = flow({"a": [], "b": {"env": {"X": f"${{{{ {expression} }}}}"}}}, params={"day": {"default": "x"}})
+    ((where, told, _),) = faults(data)
+    assert (where, told) == ("nodes.b.env.X", message)
+
+
+def test_after_the_work_expect_sees_what_came_of_it() -> None:
+    data = flow({"a": {"expect": "${{ exit_code == 0 and output == 1 and error == '' and attempt == 1 }}"}})
+    assert faults(data) == []
+
+
+def test_vars_in_a_circle_are_a_fault() -> None:
+    data = flow({"a": []}, vars={"x": "${{ vars.y }}", "y": "${{ vars.z }}", "z": "${{ vars.x }}"})
+    assert [f[1] for f in faults(data)] == ["cycle: vars.x -> vars.z -> vars.y -> vars.x"]
+
+
+def test_a_condition_is_one_whole_expression() -> None:
+    ((where, message, hint),) = faults(flow({"a": {"when": "x${{ true }}"}}))
+    assert (where, message, hint) == ("nodes.a.when", "must be one whole expression", 'write it as "${{ … }}"')
+
+
+# -- finally
+
+
+def test_main_and_finally_do_not_need_each_other() -> None:
+    found = faults(flow({"a": ["f"]}, **{"finally": {"f": ["a"]}}))
+    assert [(where, message) for where, message, _ in found] == [
+        ("nodes.a.needs[0]", '"f" is a finally node; it runs after all others'),
+        ("finally.f.needs[0]", '"a" has always ended when finally begins'),
+    ]
+
+
+def test_a_main_node_cannot_name_a_finally_node() -> None:
+    data = flow({"a": {"env": {"X": "${{ nodes.f.output }}"}}}, **{"finally": {"f": []}})
+    assert faults(data) == [("nodes.a!", 'names "f", which is a finally node and runs after it', "")]
+
+
+def test_a_finally_node_may_name_all_others_and_the_end_of_the_run() -> None:
+    env = {"X": "${{ nodes.a.output }} ${{ run.state }} ${{ run.failed_nodes }}"}
+    assert needs(flow({"a": []}, **{"finally": {"f": {"env": env}}}), "f") == ()
+
+
+def test_an_id_stands_in_one_section() -> None:
+    ((where, message, hint),) = faults(flow({"a": []}, **{"finally": {"a": []}}))
+    assert (where, message, hint) == ("finally.a!", 'the id "a" stands in nodes as well', "give one of them another id")
+
+
+def test_outputs_cannot_come_of_finally() -> None:
+    data = flow({"a": []}, outputs={"x": "${{ nodes.f.output }}"}, **{"finally": {"f": []}})
+    assert [f[:2] for f in faults(data)] == [("outputs.x", '"f" is a finally node and has no output for others')]
+
+
+# -- not available yet
+
+
+@pytest.mark.parametrize("kind", sorted({*spec.KINDS} - {"run"}))
+def test_a_kind_of_later_is_refused(kind: str) -> None:
+    data = {"version": 1, "nodes": {"a": {kind: "x"}}}
+    assert faults(data) == [(f"nodes.a.{kind}!", f'the kind "{kind}" is not available yet', "use run")]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("secrets", ["X"]), ("deadline", "5m"), ("business_value", 3), ("user_level", "vip"), ("group", "g"),
+        ("limit", "hard"), ("idempotency", True), ("checkpoint", True), ("compensate", "none"), ("pivot", True),
+        ("for_each", [1]), ("collect", "first"),
+    ],
+)  # fmt: skip
+def test_a_key_of_later_is_refused_and_its_harmless_value_is_not(key: str, value: object) -> None:
+    assert faults(flow({"a": {key: value}})) == [(f"nodes.a.{key}!", f'"{key}" is not available yet', "take it out")]
+    harmless = {"secrets": [], "limit": "soft", "idempotency": False, "checkpoint": False, "pivot": False}
+    assert key not in harmless or faults(flow({"a": {key: harmless[key]}})) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "where"),
+    [
+        ({"secrets": ["X"]}, "secrets!"),
+        ({"rollback": {"strategy": "none"}}, "rollback!"),
+        ({"lock": {"name": "x"}}, "lock!"),
+        ({"log_limit": "1MiB"}, "log_limit!"),
+        ({"scheduling": {"weights": {}}}, "scheduling.weights!"),
+        ({"scheduling": {"policy": "fair"}}, "scheduling.policy"),
+        ({"resources": {"gpu": {"amount": 1, "share": "machine"}}}, "resources.gpu.share!"),
+    ],
+    ids=["secrets", "rollback", "lock", "log_limit", "weights", "fair", "share"],
+)
+def test_a_key_of_the_file_of_later_is_refused(keys: dict[str, Any], where: str) -> None:
+    ((told, _, _),) = [fault for fault in faults(flow({"a": []}, **keys)) if "available" in fault[1]]
+    assert told == where
+
+
+# -- defaults
+
+
+def test_defaults_lie_under_every_node_deeply() -> None:
+    data = flow(
+        {"a": {"retry": {"attempts": 5}, "env": {"B": "b"}}},
+        defaults={"timeout": "30s", "retry": {"attempts": 2, "delay": "9s"}, "env": {"A": "a", "B": "x"}},
+    )
+    node = build(data)[0].nodes["a"].node
+    assert (node.timeout, node.retry.attempts, node.retry.delay, node.env) == (30.0, 5, 9.0, {"A": "a", "B": "b"})
+
+
+def test_null_unsets_a_default() -> None:
+    data = flow({"a": {"timeout": None, "retry": {"delay": None}, "env": None}}, defaults={
+        "timeout": "30s", "retry": {"attempts": 2, "delay": "9s"}, "env": {"A": "a"},
+    })  # fmt: skip
+    assert faults(data) == []
+    node = build(data)[0].nodes["a"].node
+    assert (node.timeout, node.retry.attempts, node.retry.delay, node.env) == (None, 2, 1.0, {})
+
+
+@pytest.mark.parametrize(
+    "key", ["timeout", "retry", "env", "resources", "when", "expect", "priority", "estimate", "cwd", "stdin"]
+)
+def test_null_where_there_is_no_default_is_nothing(key: str) -> None:
+    assert faults(flow({"a": {key: None}})) == []
+    assert build(flow({"a": {key: None}}))[0].nodes["a"].node == build(flow({"a": {}}))[0].nodes["a"].node
+
+
+def test_a_fault_in_defaults_is_told_of_the_nodes() -> None:
+    assert {message for _, message, _ in faults(flow({"a": {}, "b": {}}, defaults={"needs": ["x"]}))} == {
+        'no node named "x"'
+    }
+
+
+# -- values the planner needs
+
+
+def test_planned_keys_may_be_expressions_over_params() -> None:
+    node = {
+        "resources": {"gpu": "${{ params.n }}"},
+        "retry": {"attempts": "${{ params.n }}", "when": "${{ exit_code == 75 }}"},
+        "estimate": "${{ params.n * 10 }}",
+        "priority": "${{ 'high' if params.n > 1 else 'low' }}",
+        "continue_on_error": "${{ params.n > 1 }}",
+    }
+    plan, problems = build(flow({"a": node}, params={"n": {"default": 2}}, resources={"gpu": "${{ params.n }}"}))
+    assert not problems
+    made = plan.nodes["a"]
+    assert (made.demand, made.estimate, made.node.priority) == ((("gpu", 2),), 20.0, "high")
+    assert (made.node.retry.attempts, made.node.continue_on_error) == (2, True)
+    assert made.node.retry.when is not True
+    assert plan.budget == {"gpu": 2}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("retry", {"attempts": "${{ params.bad }}"}, "attempts is a whole number from 1 up"),
+        ("retry", {"jitter": "${{ params.bad }}"}, "jitter is true or false"),
+        ("retry", {"backoff": "${{ params.bad }}"}, "backoff is a number from 1 up"),
+        ("estimate", "${{ params.bad }}", "expected a duration"),
+        ("priority", "${{ params.bad }}", "expected one of low, normal, high, critical"),
+        ("continue_on_error", "${{ params.bad }}", "expected true or false"),
+        ("resources", {"cpu": "${{ params.bad }}"}, "cpu is a number"),
+    ],
+)
+def test_what_an_expression_makes_is_checked_too(key: str, value: object, message: str) -> None:
+    data = flow({"a": {key: value}}, params={"bad": {"default": "a lot"}}, resources={"cpu": 2})
+    ((where, told, _),) = faults(data)
+    assert where.startswith(f"nodes.a.{key}")
+    assert message in told
+
+
+def test_a_planned_key_cannot_wait_for_a_node() -> None:
+    ((where, message, _),) = faults(flow({"a": [], "b": {"estimate": "${{ nodes.a.output }}"}}))
+    assert (where, message) == ("nodes.b.estimate", "is needed before anything runs and cannot name nodes")
+
+
+@pytest.mark.parametrize(
+    ("raw", "where"),
+    [
+        ({"timeout": "10 parsecs"}, "nodes.a.timeout"),
+        ({"estimate": "soon"}, "nodes.a.estimate"),
+        ({"retry": {"delay": "soon"}}, "nodes.a.retry.delay"),
+        ({"resources": {"gpu": 1.5}}, "nodes.a.resources.gpu"),
+        ({"when": "${{ 1 + }}"}, "nodes.a.when"),
+        ({"env": {"X": "${{ 'a' }}", "Y": "${{ nope }}"}}, "nodes.a.env.Y"),
+        ({"args": ["a", "${{ nope }}"]}, "nodes.a.args[1]"),
+    ],
+    ids=["timeout", "estimate", "retry", "resources", "when", "env", "args"],
+)
+def test_a_fault_knows_its_place(raw: dict[str, Any], where: str) -> None:
+    assert [told for told, _, _ in faults(flow({"a": raw}, resources={"gpu": 2}))] == [where]
+
+
+def test_a_sound_workflow_of_ten_thousand_nodes_has_no_faults() -> None:
+    nodes = {f"n{i}": [f"n{n}" for n in range(max(0, i - 3), i)] for i in range(10_000)}
+    assert faults(flow(nodes)) == []
