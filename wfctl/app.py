@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from wfctl import events as ev
 from wfctl.errors import ExitCode, Fault, Invalid, StateError, UsageError, WfctlError
 from wfctl.history import Record
 from wfctl.plan import Plan, Request
+from wfctl.record import dataclass
 from wfctl.scope import During
 from wfctl.state import DONE, RunState, RunStatus
 from wfctl.store import RunFolder, Store

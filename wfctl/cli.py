@@ -459,6 +459,8 @@ def main() -> None:
         code = cli(prog_name="wfctl", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
+    except SystemExit:  # typer's answer to a closed pipe; but who reads and has seen enough is no failure
+        code = 0
     except Exception as error:
         code = _explain(error)
     sys.exit(code)

@@ -4,7 +4,7 @@ Writes nothing, waits for nothing and evaluates no `when`: it says that one is t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -12,6 +12,7 @@ from wfctl import events as ev
 from wfctl import expr
 from wfctl.errors import Bug, ExitCode
 from wfctl.jobs import Completion, Ending
+from wfctl.record import dataclass
 from wfctl.state import RunState, RunStatus
 
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@ Has no behaviour. Facts are complete: to replay them needs no clock, no chance a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, field, fields
 from typing import Any, ClassVar
 
 from wfctl import instant
+from wfctl.record import dataclass
 
 FORMAT = 1
 """The version of the journal's vocabulary. Older ones are read; a newer one is refused."""

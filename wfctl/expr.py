@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from wfctl.errors import Where, nearest
 from wfctl.functions import FUNCTIONS, MAX_TEXT, UNKNOWN, ExpressionError, FileValue, Unknown, as_text, plain
 from wfctl.grammar import Code, ExpressionSyntax, Reference, Scope, Slip, compile_expression
+from wfctl.record import dataclass
 
 __all__ = [
     "FUNCTIONS",
@@ -26,6 +27,7 @@ __all__ = [
     "Template",
     "Unknown",
     "as_text",
+    "closest",
     "evaluate_value",
     "parse",
     "parse_value",
@@ -50,9 +52,12 @@ class Expression:
     def references(self) -> tuple[Reference, ...]:
         return tuple(Reference(r.path, r.offset + self.offset, r.guarded) for r in self._code.references)
 
-    def problems(self, known: Mapping[str, Known]) -> list[Slip]:
-        """The faults that show before any value is known: names, functions, numbers of arguments."""
-        slips = [*self._code.slips, *(s for r in self._code.references for s in _name_slips(r, known))]
+    def problems(self, known: Mapping[str, Known], hints: bool = True) -> list[Slip]:
+        """The faults that show before any value is known: names, functions, numbers of arguments.
+
+        A hint costs a look at every known name: without `hints` wrong names have none.
+        """
+        slips = [*self._code.slips, *(s for r in self._code.references for s in _name_slips(r, known, hints))]
         return [Slip(s.message, s.hint, s.offset + self.offset) for s in sorted(slips, key=lambda s: s.offset)]
 
     def evaluate(self, names: Mapping[str, object]) -> object:
@@ -96,9 +101,9 @@ class Template:
     def references(self) -> tuple[Reference, ...]:
         return tuple(reference for expression in self.expressions for reference in expression.references)
 
-    def problems(self, known: Mapping[str, Known]) -> list[Slip]:
+    def problems(self, known: Mapping[str, Known], hints: bool = True) -> list[Slip]:
         """As `Expression.problems`, for all of them."""
-        return [slip for expression in self.expressions for slip in expression.problems(known)]
+        return [slip for expression in self.expressions for slip in expression.problems(known, hints)]
 
     def evaluate(self, names: Mapping[str, object]) -> object:
         """The value of the one expression, or the text with all filled in; raises ExpressionError or Unknown."""
@@ -229,7 +234,7 @@ _NOUNS = {"params": "param", "vars": "var", "env": "env variable", "secrets": "s
 _MINUS = "a minus wants blanks around it"
 
 
-def _name_slips(reference: Reference, known: Mapping[str, Known]) -> Iterator[Slip]:
+def _name_slips(reference: Reference, known: Mapping[str, Known], hints: bool) -> Iterator[Slip]:
     """What is wrong with the names of a reference: at most one slip, for the first name that is wrong."""
     path, root = reference.path, reference.path[0]
     allowed: Known = known
@@ -237,7 +242,8 @@ def _name_slips(reference: Reference, known: Mapping[str, Known]) -> Iterator[Sl
         if allowed is None:
             return
         if name not in allowed:
-            yield Slip(_no_such(path, i), _way_out(name, allowed, first=i == 0), reference.offset)
+            hint = _way_out(name, allowed, first=i == 0) if hints else ""
+            yield Slip(_no_such(path, i), hint, reference.offset)
             return
         allowed = allowed[name] if isinstance(allowed, Mapping) else None
     if len(path) == 1 and root in _NOUNS:
@@ -261,7 +267,27 @@ def _way_out(name: str, allowed: Collection[str], first: bool) -> str:
         return _MINUS
     if first and name in FUNCTIONS:
         return f"{name} is a function: {name}(…)"
-    return nearest(name, allowed) or ("there is " + _listed(allowed) if allowed else "there are none")
+    return closest(name, allowed) or ("there is " + _listed(allowed) if allowed else "there are none")
+
+
+def closest(name: str, known: Collection[str]) -> str:
+    """As `nearest`, also among 100,000 names: of so many only those are found that are one typo away."""
+    if len(known) <= 1000:
+        return nearest(name, known)
+    return next((f'did you mean "{near}"?' for near in _one_typo(name[:200]) if near in known), "")
+
+
+def _one_typo(name: str) -> Iterator[str]:
+    for i in range(len(name) + 1):
+        head, tail = name[:i], name[i:]
+        yield head + tail[1:2] + tail[:1] + tail[2:]
+        yield head + tail[1:]
+        for char in _ID:
+            yield head + char + tail
+            yield head + char + tail[1:]
+
+
+_ID = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 
 
 def _listed(names: Collection[str], last: str = ", ") -> str:

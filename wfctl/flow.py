@@ -7,13 +7,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from wfctl import expr, load, plan, plugins, spec
-from wfctl.errors import Fault, Invalid, Problem, UsageError, nearest
+from wfctl.errors import Fault, Invalid, Problem, UsageError, dotted, nearest
 from wfctl.history import Definition
 from wfctl.plan import Plan, Request
+from wfctl.record import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ class Flow:
     def refuse(self) -> None:
         """Raise Invalid where the file has faults."""
         if self.faults:
-            raise Invalid(self.faults)
+            raise Invalid(load.cut(list(self.faults)))
 
 
 def read(file: str, settings: Sequence[str] = ()) -> Flow:
@@ -79,8 +80,8 @@ def check(flow: Flow, request: Request) -> list[Fault]:
     except Exception:
         if not faults:
             raise
-        return sorted(faults)
-    return sorted(_together(faults, flow.document.place(problems)))
+        return load.cut(sorted(faults))
+    return load.cut(_beyond(faults, flow.document.place(problems)))
 
 
 def planned(flow: Flow, request: Request) -> Plan:
@@ -93,9 +94,11 @@ def planned(flow: Flow, request: Request) -> Plan:
     except Exception:
         flow.refuse()
         raise
-    faults = _together(flow.faults, flow.document.place(problems))
+    faults = _beyond(flow.faults, flow.document.place(problems))
     if faults:
-        raise Invalid(faults)
+        raise Invalid(load.cut(faults))
+    if made.nodes.keys() <= {name for name, node in flow.workflow.nodes.items() if node.section == "finally"}:
+        raise UsageError("--from, --until and --only leave no node to run; `wfctl graph` shows what needs what")
     return made
 
 
@@ -117,7 +120,7 @@ def params(flow: Flow, texts: Sequence[str], file: str | None, environ: Mapping[
         given[name] = _typed(value, schemas.get(name, {}))
         source[name] = f"-p {name}"
     for name in [n for n in given if n not in schemas]:
-        hint = nearest(name, schemas) or (f"there are {', '.join(schemas)}" if schemas else "the file declares none")
+        hint = nearest(name, schemas) or (f"there are {', '.join(schemas)}" if schemas else "the workflow has none")
         faults.append(Fault(source[name], 0, 0, "", f'no param named "{name}"', hint))
         del given[name]
     values, problems = plan.params_of(flow.workflow, given, {"id": "", "started": ""}, environ)
@@ -129,21 +132,23 @@ def params(flow: Flow, texts: Sequence[str], file: str | None, environ: Mapping[
         elif values[name] is not expr.UNKNOWN and not any(problem.where[1] == name for problem in problems):
             for inner, message in load.check_value(_plain(schema), values[name]):
                 if name in given:
-                    faults.append(Fault(where, 0, 0, "".join(f"[{part!r}]" for part in inner), message))
+                    path = dotted((name, *inner) if where == file else inner)
+                    faults.append(Fault(where, 0, 0, path, message))
                 else:
                     faults += flow.document.place([Problem(("params", name, "default", *inner), message)])
     if faults:
-        raise Invalid(_together(flow.faults, faults))
+        raise Invalid(load.cut(_beyond(flow.faults, faults)))
     return given
 
 
 def _default_problems(workflow: spec.Workflow) -> list[Problem]:
-    """Plain defaults that their own schema refuses."""
+    """Defaults that their own schema refuses, but those that lean on the run or on what is outside of the file."""
+    values, _ = plan.params_of(workflow, {}, {}, {})
     return [
         Problem(("params", name, "default", *inner), message)
         for name, schema in workflow.params.items()
-        if "default" in schema and not any(True for _ in expr.references_of(schema["default"]))
-        for inner, message in load.check_value(_plain(schema), schema["default"])
+        if "default" in schema and values[name] is not expr.UNKNOWN
+        for inner, message in load.check_value(_plain(schema), values[name])
     ]
 
 
@@ -191,6 +196,12 @@ def _together(first: Sequence[Fault], second: Sequence[Fault]) -> list[Fault]:
     """Both, but of two at one place the first: the same mistake is told once."""
     taken = {(f.line, f.column) for f in first if f.line}
     return sorted([*first, *(f for f in second if (f.line, f.column) not in taken)])
+
+
+def _beyond(first: Sequence[Fault], second: Sequence[Fault]) -> list[Fault]:
+    """Both, but nothing of the second about a value that has faults already: that would be their echo."""
+    told = {f.path for f in first if f.path}
+    return _together(first, [f for f in second if f.path not in told])
 
 
 class Anything(dict[str, str]):

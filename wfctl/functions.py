@@ -7,8 +7,9 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
+
+from wfctl.record import dataclass
 
 MAX_ELEMENTS = 1_000_000  # of one list
 MAX_TEXT = 16 * 1024 * 1024  # characters of one text

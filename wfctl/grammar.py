@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NoReturn
 
@@ -30,6 +29,7 @@ from wfctl.functions import (
     look_up,
     negate,
 )
+from wfctl.record import dataclass
 
 MAX_SOURCE = 10_000  # characters of one expression
 MAX_NESTING = 40  # brackets in brackets; with MAX_OPERATORS it keeps us far from Python's limit of recursion

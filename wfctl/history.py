@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from wfctl import events as ev
 from wfctl import instant, journal, plan, plugins, spec
 from wfctl.errors import StateError, WfctlError
 from wfctl.plan import Plan, Request
+from wfctl.record import dataclass
 from wfctl.state import RUNNING, RunState, RunStatus, fold
-from wfctl.store import RunFolder, Store
+from wfctl.store import RunFolder
 
 FORMAT = 1
 """The format of the pinned definition."""
@@ -204,8 +205,3 @@ def file_name(node: str) -> str:
     import hashlib
 
     return f"{name[:100]}~{hashlib.sha256(node.encode()).hexdigest()[:16]}"
-
-
-def all_runs(store: Store) -> list[RunFolder]:
-    """The folders of all runs, newest first."""
-    return [store.find_run(name) for name in store.run_ids()]

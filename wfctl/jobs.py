@@ -5,11 +5,12 @@ Knows nothing of workflows, budgets or retries."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any, Protocol
 
 from wfctl.errors import Problem, Where
+from wfctl.record import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

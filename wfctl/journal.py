@@ -11,11 +11,11 @@ import os
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wfctl.errors import Bug, BusyError, StateError
+from wfctl.record import dataclass
 
 if TYPE_CHECKING:
     from wfctl.store import RunFolder

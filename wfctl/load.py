@@ -79,7 +79,8 @@ def check(document: Document) -> list[Fault]:
     validator = _workflow_validator()
     problems = [*_case_problems(document.data), *_param_problems(document.data)]
     if not validator.is_valid(document.data):
-        problems += wording.problems(validator.iter_errors(document.data), _workflow_schema())
+        for part in _parts(document.data):
+            problems += wording.problems(validator.iter_errors(part), _workflow_schema())
     if document.reprints and len(problems) < MAX_FAULTS:
         problems += _reprinted(document)
     # Where the making of the data had trouble, what the schema says of the result is an echo.
@@ -249,21 +250,37 @@ def _validator(schema: object) -> Validator:
     return jsonschema_rs.Draft202012Validator(schema, validate_formats=True, ignore_unknown_formats=False, offline=True)  # type: ignore[arg-type]
 
 
+def _parts(data: dict[str, object]) -> Iterator[dict[str, object]]:
+    """The data, the nodes of a large file in portions: each error of the validator holds a copy of what it is about,
+    which made 400 MB of 10,000 misspelt keys."""
+    nodes = data.get("nodes")
+    if not isinstance(nodes, dict) or len(nodes) <= _PORTION:
+        yield data
+        return
+    ids = list(nodes)
+    for start in range(0, len(ids), _PORTION):
+        portion = {name: nodes[name] for name in ids[start : start + _PORTION]}
+        yield {"version": 1, "nodes": portion} if start else {**data, "nodes": portion}
+
+
+_PORTION = 500
+
+
 def _case_problems(data: Mapping[str, object]) -> Iterator[Problem]:
-    """Ids of one mapping of nodes that are the same when case is folded."""
-    waiting: list[tuple[Where, object]] = [((key,), data.get(key)) for key in ("nodes", "finally")]
+    """Ids of one workflow that are the same when case is folded."""
+    ids: dict[str, str] = {}
+    waiting: list[tuple[Where, object, dict[str, str]]] = [((key,), data.get(key), ids) for key in ("finally", "nodes")]
     while waiting:
-        where, nodes = waiting.pop()
+        where, nodes, first = waiting.pop()
         if not isinstance(nodes, dict):
             continue
-        first: dict[str, str] = {}
         for name, node in nodes.items():
             other = first.setdefault(name.casefold(), name)
-            if other is not name:
+            if other != name:
                 message = f'the ids "{other}" and "{name}" differ only in case'
                 yield Problem((*where, name), message, "rename one", key=True, path=dotted(where))
             if isinstance(node, dict) and "nodes" in node:
-                waiting.append(((*where, name, "nodes"), node["nodes"]))
+                waiting.append(((*where, name, "nodes"), node["nodes"], {}))
 
 
 def _param_problems(data: Mapping[str, object]) -> Iterator[Problem]:
@@ -302,7 +319,10 @@ def _reprinted(document: Document) -> list[Problem]:
     for where in wheres:
         whole, _, _, spot = top.find(where)
         text = spot.text or ""
-        value = tree.resolved(text)
+        try:
+            value = tree.resolved(text)
+        except ValueError:
+            continue  # told when the data were made
         if whole and not spot.style and tree.prints_otherwise(text, value):
             kind = "value" if isinstance(value, bool) else "number"
             found.append(Problem(where, f"{text} is the {kind} {shown(value)}", f'quote it: "{text}"'))

@@ -38,7 +38,7 @@ def collect(job: Job, completion: Completion) -> Leavings:
     except _Bad as error:
         return Leavings(error=str(error), missing=missing)
     except OSError as error:
-        return Leavings(error=f"its output could not be read: {error.strerror}", missing=missing)
+        return Leavings(error=f"its output could not be read: {(error.strerror or '').lower()}", missing=missing)
     return Leavings(output=output, file=file, missing=missing)
 
 
@@ -66,11 +66,8 @@ def _read(job: Job) -> object:
 def _content(path: str, what: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > LARGEST:
-                raise _Bad(
-                    f"{what} is {size // 1024**2} MiB, and an output has at most 16 MiB; write a file and name it in writes"
-                )
+            if os.fstat(file.fileno()).st_size > LARGEST:
+                raise _Bad(f"{what} is over 16 MiB, too much for an output; write a file and name it in writes")
             return file.read(LARGEST)
     except FileNotFoundError:
         return None
@@ -102,7 +99,7 @@ def _from_file(text: str) -> object:
             if line.strip():
                 key, equals, value = line.partition("=")
                 if not equals:
-                    raise _Bad(f"$WFCTL_OUTPUT, line {number}: neither JSON nor key=value: {line[:60]!r}")
+                    raise _Bad(f'$WFCTL_OUTPUT, line {number}: neither JSON nor key=value: "{line[:60]}"')
                 pairs[key.strip()] = value
         return pairs
     return _parse(text, "$WFCTL_OUTPUT")
@@ -115,6 +112,9 @@ def _parse(text: str, what: str) -> object:
         return json.loads(text, parse_constant=_no_constant)
     except RecursionError:
         raise _Bad(f"{what} is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg[:1].lower()}{error.msg[1:]}"
+        raise _Bad(f"{what} is no JSON: {reason} (line {error.lineno}, column {error.colno})") from None
     except ValueError as error:
         raise _Bad(f"{what} is no JSON: {error}") from None
 

@@ -5,16 +5,19 @@ Knows nothing of files, clocks or the machine: what it needs of them is in the `
 from __future__ import annotations
 
 import posixpath
+import re
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import field, replace
+from functools import lru_cache
 from typing import Any
 
 from wfctl import expr, graph, quantity, scope
 from wfctl.errors import Problem, Where
 from wfctl.policy import POLICIES
+from wfctl.record import dataclass
 from wfctl.spec import LEVELS, PLANNED, Node, Value, Workflow, cycle_text
+from wfctl.values import checked
 
 DEFAULT_ESTIMATE = 1.0
 """Seconds that a node is taken to need when nothing is known of it."""
@@ -130,7 +133,7 @@ def env_of(workflow: Workflow, params: Mapping[str, object], run: Mapping[str, o
                 continue
             value = raw["default"]
         try:
-            env[name] = expr.as_text(expr.evaluate_value(value, {"params": params, "run": run}))
+            env[name] = checked(expr.as_text(expr.evaluate_value(value, {"params": params, "run": run})), "the value")
         except expr.Unknown:
             pass
         except (expr.ExpressionError, KeyError) as error:
@@ -162,10 +165,13 @@ class _Planner:
         }
         sound = len(graph.order(needs)) == len(needs)  # the spec has told of cycles in what was written
         self.add_file_edges(nodes, needs, root)
-        for loop in graph.cycles(needs) if sound else ():
+        loops = graph.cycles(needs)
+        for loop in loops if sound else ():
             where = (nodes[loop[0]].section, loop[0])
             hint = "the paths that they read and write make this circle"
             self.problems.append(Problem(where, cycle_text(loop), hint, key=True, path=""))
+        if loops:  # only good for finding more problems: without the edges of what has no order
+            needs = {**dict.fromkeys(needs, ()), **{name: needs[name] for name in graph.order(needs)}}
         chosen, given = self.selection(nodes, needs)
         outputs = workflow.outputs
         if len(chosen) < len(nodes):
@@ -178,7 +184,9 @@ class _Planner:
         after = graph.successors(needs)
         length = {n: DEFAULT_ESTIMATE if node.estimate is None else node.estimate for n, node in nodes.items()}
         length.update(dict.fromkeys(given, 0.0))
-        tails = graph.tails(ordered, after, length.__getitem__)
+        idle = self.left_out(nodes, ordered, needs)
+        counted = {**length, **dict.fromkeys(idle, 0.0)}
+        tails = graph.tails(ordered, after, counted.__getitem__)
         levels = self.levels(nodes, ordered, after)
         planned = {
             name: Planned(
@@ -211,8 +219,8 @@ class _Planner:
             timeout=self.setting("timeout", workflow.timeout, quantity.seconds, None),
             grace=self.setting("grace", workflow.grace, quantity.seconds, self.request.grace),
             root=root,
-            critical_path=self.critical_path(planned, ordered, after),
-            bounds=lower_bounds(planned, budget, concurrency),
+            critical_path=self.critical_path(planned, ordered, after, idle),
+            bounds=lower_bounds([planned[name] for name in ordered if name not in idle], budget, concurrency),
         )
         return plan, self.problems
 
@@ -285,11 +293,33 @@ class _Planner:
             levels[name] = max(own, levels[name])
         return levels
 
-    def critical_path(self, planned: Mapping[str, Planned], ordered: list[str], after: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    def left_out(self, nodes: Mapping[str, Node], ordered: list[str], needs: Mapping[str, tuple[str, ...]]) -> set[str]:
+        """Nodes that will not run where all goes well: those that wait for a failure, those whose `when` is known to
+        be false, and what needs them."""
+        out: set[str] = set()
+        for name in ordered:
+            node, before = nodes[name], needs[name]
+            missing = sum(need in out for need in before) if out else 0
+            if before and node.trigger == "any_failed":
+                out.add(name)
+            elif missing and (node.trigger == "all_succeeded" or (node.trigger == "any_succeeded" and missing == len(before))):
+                out.add(name)
+            elif node.when is not True and node.section == "nodes":
+                try:
+                    if expr.evaluate_value(node.when, self.names) is False:
+                        out.add(name)
+                except (expr.Unknown, expr.ExpressionError):
+                    continue
+        return out
+
+    def critical_path(
+        self, planned: Mapping[str, Planned], ordered: list[str], after: Mapping[str, Collection[str]], idle: set[str]
+    ) -> tuple[str, ...]:
         main = [n for n in ordered if planned[n].node.section == "nodes" and not planned[n].given]
         inside = set(main)
         steps = {n: [m for m in after[n] if m in inside] for n in main}
-        return tuple(graph.longest_path(main, steps, lambda n: planned[n].estimate))
+        path = graph.longest_path(main, steps, lambda n: 0.0 if n in idle else planned[n].estimate)
+        return tuple(n for n in path if n not in idle)
 
     # -- which nodes
 
@@ -356,20 +386,24 @@ class _Planner:
     def paths(self, node: Node, key: str, root: str) -> Iterator[str]:
         """The paths under `reads` or `writes` that are known before the run, checked and made plain."""
         raw = getattr(node, key)
-        parts = raw.values() if isinstance(raw, dict) else raw if isinstance(raw, (list, tuple)) else [raw]
-        for part in parts:
+        whole: Where = (node.section, node.id, key)
+        parts: Iterable[tuple[Where, object]] = [(whole, raw)]
+        if isinstance(raw, (dict, list, tuple)):
+            named = raw.items() if isinstance(raw, dict) else enumerate(raw)
+            parts = (((*whole, name), part) for name, part in named)
+        for where, part in parts:
             try:
                 value = expr.evaluate_value(part, self.names)
             except expr.Unknown:
                 continue
             except expr.ExpressionError as error:
-                self.problems.append(Problem((node.section, node.id, key), str(error)))
+                self.problems.append(Problem(where, str(error)))
                 continue
             for path in value if isinstance(value, list) else [value]:
                 try:
                     yield confined(path, root)
                 except ValueError as error:
-                    self.problems.append(Problem((node.section, node.id, key), str(error)))
+                    self.problems.append(Problem(where, str(error)))
 
 
 def _comes_after(later: str, earlier: str, needs: Mapping[str, tuple[str, ...]], place: Mapping[str, int]) -> bool:
@@ -414,12 +448,10 @@ class _PathIndex:
             parent = posixpath.dirname(parent)
         if _is_glob(read):
             start = read[: min(i for i in (read.find(c) for c in "*?[") if i >= 0)]
-            # `**/` also stands for no folder at all.
-            patterns = {read, read.replace("**/", "")}
-            yield from (p for p in self.starting(start) if p != read and any(fnmatchcase(p, x) for x in patterns))
+            yield from (path for path in self.starting(start) if path != read and _matches(path, read))
         else:
-            yield from self.starting(read + "/")
-            yield from (glob for glob in self.globs if glob != read and fnmatchcase(read, glob))
+            yield from self.starting("" if read == "." else read + "/")
+            yield from (glob for glob in self.globs if _matches(read, glob))
 
     def starting(self, prefix: str) -> Iterator[str]:
         for i in range(bisect_left(self.sorted, prefix), len(self.sorted)):
@@ -430,6 +462,26 @@ class _PathIndex:
 
 def _is_glob(path: str) -> bool:
     return any(c in path for c in "*?[")
+
+
+def _matches(path: str, glob: str) -> bool:
+    """Whether a path is one of the glob, or lies in a folder that is."""
+    return _pattern(glob).fullmatch(path) is not None
+
+
+@lru_cache(maxsize=1024)
+def _pattern(glob: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]/]+\])", glob)
+    for i in range(1, len(parts), 2):
+        chars = parts[i][1:-1].replace("\\", r"\\").replace("[", r"\[")
+        chars = "^" + chars[1:] if chars[:1] == "!" else chars.replace("^", r"\^")
+        parts[i] = _WILD.get(parts[i], f"[{chars}]")
+    parts[::2] = map(re.escape, parts[::2])
+    return re.compile("".join(parts) + "(?:/.*)?", re.DOTALL)
+
+
+_WILD = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+"""Only `**` passes from one folder into the next; `**/` also stands for no folder at all."""
 
 
 def confined(path: object, root: str) -> str:
@@ -447,19 +499,27 @@ def confined(path: object, root: str) -> str:
     return plain
 
 
-def lower_bounds(planned: Mapping[str, Planned], budget: Mapping[str, int], concurrency: int) -> dict[str, float]:
-    """What no schedule can undercut: the longest path, and for each budget all work divided by it. Seconds."""
+def lower_bounds(planned: Sequence[Planned], budget: Mapping[str, int], concurrency: int) -> dict[str, float]:
+    """What no schedule of these nodes, in order, can undercut: the longest path, and for each budget all work divided
+    by it. Seconds."""
     work: dict[str, float] = {}
+    ends: dict[str, float] = {}  # the earliest
     slots = 0.0
     path = 0.0
-    for node in planned.values():
-        if node.node.section != "nodes" or node.given:
+    for node in planned:
+        if node.node.section != "nodes":
+            continue
+        before = [ends[need] for need in node.needs if need in ends]
+        first = min(before, default=0.0) if node.node.trigger == "any_succeeded" else max(before, default=0.0)
+        ends[node.id] = first + node.estimate  # 0 for what is given
+        if node.given:
             continue
         slots += node.estimate
-        path = max(path, node.tail)
+        path = max(path, ends[node.id])
         for name, wanted in node.demand:
             work[name] = work.get(name, 0.0) + node.estimate * wanted
-    bounds = {"critical path": path, "work / slots": slots / concurrency}
+    # So many slots are enough for all; a number of 4,000 digits would divide no float.
+    bounds = {"critical path": path, "work / slots": slots / min(concurrency, 2**53)}
     bounds.update({f"work / {name}": total / budget[name] for name, total in work.items() if budget.get(name)})
     return bounds
 
@@ -485,7 +545,7 @@ def _count(value: object) -> int:
 
 def _among(names: Collection[str]) -> Any:
     def read(value: object) -> object:
-        if value not in names:
+        if not isinstance(value, str) or value not in names:
             raise ValueError(f"expected one of {', '.join(names)}, got {quantity.shown(value)}")
         return value
 

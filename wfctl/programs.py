@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from wfctl.record import dataclass
 
 _KEYWORDS = "if then else elif fi case esac for select while until do done in function time coproc { } ! [[ ]]"
 _BUILTINS = (

@@ -7,8 +7,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
+
+from wfctl.record import dataclass
 
 if TYPE_CHECKING:
     from wfctl.app import Outcome, Watching

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from wfctl.expr import Expression, ExpressionError, ExpressionSyntax, FileValue, Slip, Template, as_text, parse
 from wfctl.functions import kind_of
 from wfctl.programs import needs_shell
+from wfctl.record import dataclass
 from wfctl.shell import HINT, HOLE, VARIABLE_PREFIX, Scanner, ScriptFaults
 
 __all__ = ["SHELLS", "VARIABLE_PREFIX", "Script", "ScriptFaults", "parse_script", "value_text"]
@@ -39,6 +39,9 @@ def parse_script(text: str, shell: str | None = None) -> Script:
     With a `shell` of the user's own the script always goes to it: `argv` is None.
     """
     template = parse(text)
+    parts = (template,) if isinstance(template, str) else template.parts
+    if any(isinstance(part, str) and HOLE in part for part in parts):
+        raise ExpressionSyntax([Slip("a script cannot hold a NUL character", "", text.find(HOLE))])
     if isinstance(template, str):
         return Script(template, argv=None if shell else _argv(template, ()))
     values = template.expressions
@@ -69,9 +72,6 @@ def value_text(value: object) -> str:
 
 def _holed(template: Template) -> str:
     """The text with one NUL in the place of each expression."""
-    for part in template.parts:
-        if isinstance(part, str) and HOLE in part:
-            raise ExpressionSyntax([Slip("a script cannot hold a NUL character", "", template.text.find(HOLE))])
     return "".join(part if isinstance(part, str) else HOLE for part in template.parts)
 
 

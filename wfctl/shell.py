@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NoReturn
 
 from wfctl.expr import Expression, Slip
 from wfctl.programs import ASSIGNMENTS_THAT_RUN, code_words, reads_program
+from wfctl.record import dataclass
 
 VARIABLE_PREFIX = "WFCTL_VALUE_"
 HOLE = "\0"

@@ -4,13 +4,14 @@ Knows nothing of YAML, of parameters' values, of the machine or of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import field, replace
 from typing import Any
 
 from wfctl import expr, graph, quantity
-from wfctl.errors import Problem, Where, nearest
+from wfctl.errors import Problem, Where, dotted
 from wfctl.jobs import Kind
+from wfctl.record import dataclass
 
 KINDS = ("run", "call", "http", "sql", "files", "notify", "ask", "workflow", "nodes")
 TRIGGERS = ("all_succeeded", "all_done", "any_succeeded", "any_failed", "none_failed")
@@ -45,6 +46,9 @@ _LATER_IN_NODE: Mapping[str, tuple[object, ...]] = {
 }
 _LATER_IN_RESOURCE: Mapping[str, tuple[object, ...]] = {"reserve": (0,), "share": ("run",), "rate": (None,)}
 _LATER_NAMES = ("secrets", "item", "index", "key")
+
+MANY = 100
+"""Problems of one file after which no more names are looked for."""
 
 Value = object
 """Plain data in which texts with `${{ }}` have become `expr.Template`."""
@@ -155,6 +159,7 @@ class _Builder:
     def build(self, stem: str) -> tuple[Workflow, list[Problem]]:
         data = self.data
         self.refuse_later(data, (), _LATER_IN_FILE)
+        self.refuse_later(self.mapping(data, "defaults"), ("defaults",), _LATER_IN_NODE)
         self.vars = {k: self.compile(v, ("vars", k)) for k, v in self.mapping(data, "vars").items()}
         self.learn_names()
         self.check_vars()
@@ -186,7 +191,8 @@ class _Builder:
             outputs=self.outputs(),
             nodes=nodes,
         )
-        return workflow, self.problems
+        # What is wrong in the defaults was met in every node.
+        return workflow, list(dict.fromkeys(self.problems))
 
     # -- the file's own keys
 
@@ -280,7 +286,7 @@ class _Builder:
             others = {r.path[1] for r in expr.references_of(value) if r.path[0] == "vars" and len(r.path) > 1}
             uses[name] = [other for other in self.vars if other in others] if others else []
         for loop in graph.cycles(uses):
-            self.fault(("vars", loop[0]), f"cycle: {' -> '.join(f'vars.{n}' for n in loop)}", key=True, path="")
+            self.fault(("vars", loop[0]), cycle_text([f"vars.{n}" for n in loop]), key=True, path="")
         self.needs_of_var = {}
         for name in graph.order(uses):
             direct = {
@@ -292,8 +298,9 @@ class _Builder:
 
     def node(self, name: str, raw: dict[str, Any], section: str) -> Node | None:
         where: Where = (section, name)
-        raw = self.with_defaults(raw)
+        own_keys = raw.keys()
         self.refuse_later(raw, where, _LATER_IN_NODE)
+        raw = self.with_defaults(raw)
         found = [kind for kind in KINDS if kind in raw]
         if len(found) != 1:
             return None  # the schema has told of none, or of two
@@ -302,22 +309,24 @@ class _Builder:
             self.fault((*where, found[0]), f'the kind "{found[0]}" is not available yet', "use run", key=True)
             return None
         own = {**self.known, "run": RUN_NAMES_AT_END} if section == "finally" else self.known
-        shell = raw.get("shell")
-        body, problems = kind.parse(raw[found[0]], (*where, found[0]), shell if isinstance(shell, str) else None)
+        reader = _NodeReader(self, where, raw, own, own_keys)
+        fields = reader.fields()
+        body, problems = kind.parse(raw[found[0]], (*where, found[0]), fields.get("shell"))
         self.problems += problems
-        reader = _NodeReader(self, where, raw, own)
         for place, template in kind.expressions(body, (*where, found[0])):
             reader.check(template, place, reader.with_paths)
-        fields = reader.fields()
-        declared = [n for n in raw.get("needs") or () if isinstance(n, str)]
-        named = sorted(reader.named - {name}) if section == "nodes" else sorted(
-            n for n in reader.named if n in self.sections["finally"] and n != name
-        )
+        fields["dynamic"] = reader.dynamic
+        listed = raw.get("needs")
+        declared = [n for n in listed if isinstance(n, str)] if isinstance(listed, list) else []
+        inside = self.sections[section]
+        named = sorted(n for n in reader.named if n in inside and n != name)
+        for other in sorted(n for n in reader.named if n not in inside) if section == "nodes" else ():
+            self.fault(where, f'names "{other}", which is a finally node and runs after it', key=True)
         if name in reader.named or name in declared:
             self.fault(where, f"cycle: {name} -> {name}", "a node cannot need itself", key=True, path="")
         if not declared and not named and str(raw.get("trigger")).startswith("any_"):
-            self.fault((*where, "trigger"), f"{raw['trigger']} needs something that can succeed or fail", "add needs")
-        needs = tuple(dict.fromkeys([n for n in declared if n != name] + named))
+            self.fault(reader.at("trigger"), f"{raw['trigger']} needs something that can succeed or fail", "add needs")
+        needs = tuple(dict.fromkeys([n for n in declared if n in inside and n != name] + named))
         return Node(id=name, kind=found[0], body=body, section=section, needs=needs, **fields)
 
     def with_defaults(self, raw: dict[str, Any]) -> dict[str, Any]:
@@ -330,28 +339,32 @@ class _Builder:
         for section, raws in self.sections.items():
             for name, raw in raws.items():
                 declared = self.with_defaults(raw).get("needs") if isinstance(raw, dict) else None
+                holder: Where = (section, name) if isinstance(raw, dict) and "needs" in raw else ("defaults",)
+                path = dotted((*holder, "needs"))
                 for i, need in enumerate(declared if isinstance(declared, list) else ()):
-                    where: Where = (section, name, "needs", i)
+                    where = (*holder, "needs", i)
+                    if not isinstance(need, str):
+                        continue  # the schema has told of it
                     if need not in known:
-                        near = nearest(str(need), known) or "declare it, or take it out"
-                        self.fault(where, f'no node named "{need}"', near, path=f"{section}.{name}.needs")
+                        near = (expr.closest(need, known) if self.hints else "") or "declare it, or take it out"
+                        self.fault(where, f'no node named "{need}"', near, path=path)
                     elif section == "finally" and need in self.sections["nodes"]:
-                        self.fault(where, f'"{need}" has always ended when finally begins', "take it out", path=f"{section}.{name}.needs")
+                        self.fault(where, f'"{need}" has always ended when finally begins', "take it out", path=path)
                     elif section == "nodes" and need not in raws:
-                        self.fault(where, f'"{need}" is a finally node; it runs after all others', "take it out", path=f"{section}.{name}.needs")
+                        self.fault(where, f'"{need}" is a finally node; it runs after all others', "take it out", path=path)
         edges = {name: [n for n in node.needs if n in nodes] for name, node in nodes.items()}
         for loop in graph.cycles(edges):
             self.fault((nodes[loop[0]].section, loop[0]), cycle_text(loop), "take out one of these needs", key=True, path="")
-        for name, node in nodes.items():
-            if node.section == "nodes":
-                for need in node.needs:
-                    if need in nodes and nodes[need].section == "finally":
-                        self.fault(("nodes", name), f'names "{need}", which is a finally node and runs after it', key=True)
 
     # -- tools
 
     def fault(self, where: Where, message: str, hint: str = "", *, key: bool = False, path: str | None = None) -> None:
         self.problems.append(Problem(where, message, hint, key=key, path=path))
+
+    @property
+    def hints(self) -> bool:
+        """Whether wrong names still get a hint: it costs a look at all names, and the reader has seen the pattern."""
+        return len(self.problems) < MANY
 
     def attempt(self, read: Callable[[], Any], where: Where, default: Any) -> Any:
         try:
@@ -371,7 +384,7 @@ class _Builder:
 
     def refuse_later(self, raw: Mapping[str, Any], where: Where, later: Mapping[str, tuple[object, ...]]) -> None:
         for key in raw.keys() & later.keys():
-            if not any(raw[key] is harmless or raw[key] == harmless for harmless in later[key]):
+            if raw[key] is not None and not any(raw[key] is harmless or raw[key] == harmless for harmless in later[key]):
                 self.fault((*where, key), f'"{key}" is not available yet', "take it out", key=True)
 
     def compile(self, value: object, where: Where) -> Value:
@@ -397,10 +410,14 @@ class _Builder:
             self.check_template(template, place, known)
 
     def check_template(self, template: Any, where: Where, known: Mapping[str, Any]) -> None:
-        for name in {r.path[0] for r in template.references if r.path[0] in _LATER_NAMES and r.path[0] not in known}:
-            self.fault(where, f'"{name}" is not available yet', "take it out")
-            known = {**known, name: None}
-        self.problems += [Problem(where, s.message, s.hint, offset=s.offset) for s in template.problems(known)]
+        for reference in template.references:
+            name = reference.path[0]
+            if name in _LATER_NAMES and name not in known:
+                what = f'"{name}" is not available yet'
+                self.problems.append(Problem(where, what, "take it out", offset=reference.offset))
+                known = {**known, name: None}
+        slips = template.problems(known, self.hints)
+        self.problems += [Problem(where, s.message, s.hint, offset=s.offset) for s in slips]
 
     def nodes_named(self, value: Value) -> set[str]:
         """The nodes whose outputs decide `value`, also through vars."""
@@ -420,14 +437,21 @@ class _Builder:
 class _NodeReader:
     """Reads the keys of one node, but its kind and needs."""
 
-    def __init__(self, builder: _Builder, where: Where, raw: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    def __init__(
+        self, builder: _Builder, where: Where, raw: Mapping[str, Any], known: Mapping[str, Any], own: Collection[str]
+    ) -> None:
         self.builder = builder
         self.where = where
+        self.own = own
         self.raw = raw
         self.known = known
         self.named: set[str] = set()
         self.dynamic = False
         self.deferred: dict[str, Value] = {}
+
+    def at(self, key: str) -> Where:
+        """Where the value of a key is written: in the node, else in the defaults."""
+        return (*self.where, key) if key in self.own else ("defaults", key)
 
     @property
     def with_paths(self) -> Mapping[str, Any]:
@@ -439,11 +463,12 @@ class _NodeReader:
         """The arguments for `Node` that the raw mapping gives; what it does not say keeps its default."""
         fields: dict[str, Any] = {}
         for key in self.raw.keys() & _READERS.keys():
+            if self.raw[key] is None:  # it unsets a default, where there is one
+                continue
             value = _READERS[key](self, key)
             if value is not None:
                 fields[key] = value
         fields["deferred"] = self.deferred
-        fields["dynamic"] = self.dynamic
         return fields
 
     def check(self, template: Any, where: Where, known: Mapping[str, Any]) -> None:
@@ -454,15 +479,36 @@ class _NodeReader:
     def plain(self, key: str) -> object:
         return self.raw[key]
 
+    def shell(self, key: str) -> str | None:
+        """The words of a shell, parted by blanks. None where there is none."""
+        raw = self.raw[key]
+        words = raw if isinstance(raw, list) else [raw]
+        where = self.at(key)
+        text = " ".join(word for word in words if isinstance(word, str))
+        if "${{" in text:
+            what = "cannot be an expression: how a script is read depends on the shell"
+            self.builder.fault(where, what, "write its name")
+        elif isinstance(raw, list) and any(isinstance(word, str) and len(word.split()) != 1 for word in words):
+            self.builder.fault(where, "an element is empty or holds blanks", "write a wrapper script and name that")
+        elif raw is not None and not text.strip():
+            self.builder.fault(where, "names no shell", "write one such as bash, or leave it out")
+        else:
+            return text or None
+        return None
+
     def value(self, key: str) -> Value:
         """A value that is made when the attempt starts."""
         return self.compiled(key, self.with_paths if "reads" in self.raw or "writes" in self.raw else self.known)
+
+    def environment(self, key: str) -> Value:
+        value = self.value(key)
+        return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
 
     def path(self, key: str) -> Value:
         return self.compiled(key, self.known)
 
     def compiled(self, key: str, known: Mapping[str, Any]) -> Value:
-        where = (*self.where, key)
+        where = self.at(key)
         value = self.builder.compile(self.raw[key], where)
         if value is not self.raw[key]:
             for place, template in expr.templates_of(value, where):
@@ -473,11 +519,11 @@ class _NodeReader:
         value = self.value(key)
         if value is not self.raw[key]:
             return value
-        return self.builder.attempt(lambda: quantity.seconds(value), (*self.where, key), None)
+        return self.builder.attempt(lambda: quantity.seconds(value), self.at(key), None)
 
     def condition(self, key: str) -> expr.Template | bool | None:
         known = self.known if key == "when" else {**self.with_paths, **AFTER_WORK}
-        return self.boolean(self.raw[key], (*self.where, key), known)
+        return self.boolean(self.raw[key], self.at(key), known)
 
     def boolean(self, raw: object, where: Where, known: Mapping[str, Any]) -> expr.Template | bool | None:
         """One whole expression, or a plain boolean."""
@@ -494,7 +540,7 @@ class _NodeReader:
 
     def planned(self, key: str) -> object:
         """A value that the planner needs: now where it is plain, else once params are known."""
-        raw, where = self.raw[key], (*self.where, key)
+        raw, where = self.raw[key], self.at(key)
         when: expr.Template | bool | None = None
         if key == "retry" and isinstance(raw, dict) and "when" in raw:
             when = self.boolean(raw["when"], (*where, "when"), {**self.with_paths, **AFTER_WORK})
@@ -509,8 +555,27 @@ class _NodeReader:
         if value is not raw:
             self.deferred[key] = value
             return Retry(when=when) if when is not None else None
-        result = self.builder.attempt(lambda: PLANNED[key](raw), where, None)
+        result = self.read(key, raw, where)
         return replace(result, when=when) if when is not None and result is not None else result
+
+    def read(self, key: str, raw: object, where: Where) -> Any:
+        """A plain value of a planned key; None where it is wrong, told at each entry that is."""
+        try:
+            return PLANNED[key](raw)
+        except ValueError as error:
+            entries = raw.items() if isinstance(raw, dict) else ()
+            wrong = [name for name, value in entries if not self.right(key, {name: value}, (*where, name))]
+            if not wrong:
+                self.builder.fault(where, str(error))
+        return None
+
+    def right(self, key: str, entry: object, where: Where) -> bool:
+        try:
+            PLANNED[key](entry)
+        except ValueError as error:
+            self.builder.fault(where, str(error))
+            return False
+        return True
 
 
 def read_demand(raw: object) -> dict[str, int]:
@@ -532,8 +597,10 @@ def read_retry(raw: object) -> Retry:
     attempts, backoff = rest.get("attempts", 1), rest.get("backoff", 2)
     if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
         raise ValueError(f"attempts is a whole number from 1 up, got {quantity.shown(attempts)}")
-    if not isinstance(backoff, (int, float)) or isinstance(backoff, bool) or backoff < 1:
+    if not isinstance(backoff, (int, float)) or isinstance(backoff, bool) or not 1 <= backoff <= 1e9:
         raise ValueError(f"backoff is a number from 1 up, got {quantity.shown(backoff)}")
+    if not isinstance(rest.get("jitter", True), bool):
+        raise ValueError(f"jitter is true or false, got {quantity.shown(rest['jitter'])}")
     return Retry(**rest, **times)
 
 
@@ -566,8 +633,8 @@ PLANNED: Mapping[str, Callable[[Any], Any]] = {
 _READERS: Mapping[str, Callable[[_NodeReader, str], Any]] = {
     "description": _NodeReader.plain,
     "trigger": _NodeReader.plain,
-    "shell": _NodeReader.plain,
-    "env": _NodeReader.value,
+    "shell": _NodeReader.shell,
+    "env": _NodeReader.environment,
     "cwd": _NodeReader.value,
     "args": _NodeReader.value,
     "stdin": _NodeReader.value,

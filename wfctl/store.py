@@ -8,11 +8,11 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from wfctl.errors import BusyError, StateError, UsageError, nearest
 from wfctl.journal import Lock, refusal, sync_folder
+from wfctl.record import dataclass
 
 FORMAT = 1
 """The folder's format, in its file `format`. Older ones are read; a newer one is refused."""
@@ -153,6 +153,10 @@ class Store:
     def run_ids(self) -> list[str]:
         """The ids of all runs, newest first. Opens nothing, writes nothing. Raises StateError if unreadable."""
         return list(self._ids())
+
+    def run_folders(self) -> list[RunFolder]:
+        """The folders of all runs, newest first. Raises StateError if unreadable."""
+        return [self._folder(name) for name in self._ids()]
 
     def find_run(self, text: str) -> RunFolder:
         """The run that `text` names: an id, the beginning of just one id, or `last`.

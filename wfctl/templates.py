@@ -97,4 +97,4 @@ def write(template: str, file: str) -> None:
     except FileExistsError:
         raise UsageError(f'"{file}" is there already; name another with -o') from None
     except OSError as error:
-        raise UsageError(f'"{file}" cannot be written: {error.strerror}') from None
+        raise UsageError(f'"{file}" cannot be written: {(error.strerror or "").lower()}') from None

@@ -18,10 +18,10 @@ def checked(text: str, what: str) -> str:
     """`text`, where it can be handed to a process. Raises ExpressionError with the way out where it cannot."""
     if "\0" in text:
         raise expr.ExpressionError(f"{what} holds a NUL character, which no argument or variable can; use stdin")
-    if len(text) > LONGEST // 4 and len(text.encode("utf-8", "surrogateescape")) > LONGEST:
-        kib = len(text.encode("utf-8", "surrogateescape")) // 1024
+    size = len(text) if text.isascii() else len(_encoded(text, what))
+    if size > LONGEST:
         raise expr.ExpressionError(
-            f"{what} is {kib} KiB, and more than 100 KiB cannot be handed to a process this way; "
+            f"{what} is {size // 1024} KiB, and more than 100 KiB cannot be handed to a process this way; "
             "use stdin: ${{ … }}, or file(…) for the path of a JSON file"
         )
     return text
@@ -37,8 +37,14 @@ def spread(value: object, names: Mapping[str, object]) -> list[object]:
 
 def as_bytes(value: object) -> bytes:
     """A value of any size for standard input: text as it is, else JSON."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text.encode("utf-8", "surrogateescape")
+    return _encoded(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), "the value")
+
+
+def _encoded(text: str, what: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise expr.ExpressionError(f"{what} holds half a surrogate pair, which is no text for a program") from None
 
 
 class Hand:
@@ -60,7 +66,7 @@ class Hand:
 
     def path_of(self, value: expr.FileValue) -> str:
         """The path of a JSON file with the value of `file(x)`."""
-        return self.file(json.dumps(value.data, ensure_ascii=False).encode("utf-8", "surrogateescape"), ".json")
+        return self.file(as_bytes(json.dumps(value.data)), ".json")
 
     def file(self, content: bytes, suffix: str = "") -> str:
         """The path of a file with that content."""

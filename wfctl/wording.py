@@ -7,11 +7,11 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from wfctl.errors import Fault, Problem, Where, dotted, nearest
 from wfctl.quantity import shown
+from wfctl.record import dataclass
 
 
 class SchemaError(Protocol):

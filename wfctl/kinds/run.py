@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
 from wfctl import expr, values
 from wfctl.errors import Problem, Where
 from wfctl.jobs import Job, Place
+from wfctl.record import dataclass
 from wfctl.script import SHELLS, VARIABLE_PREFIX, Script, ScriptFaults, parse_script, value_text
 from wfctl.spec import Node
 
@@ -35,7 +36,7 @@ class Run:
         if isinstance(value, str):
             try:
                 return Command(script=parse_script(value, shell)), []
-            except ScriptFaults as error:
+            except (ScriptFaults, expr.ExpressionSyntax) as error:
                 return Command(), [Problem(where, s.message, s.hint, offset=s.offset) for s in error.slips]
         if isinstance(value, list):
             try:
@@ -93,7 +94,7 @@ def _shell_command(
     text = script.text.encode("utf-8", "surrogateescape")
     if len(text) > LONGEST_ARGUMENT:
         return (*shell, hand.file(text)), env
-    return (*shell, "-c", script.text, "wfctl"), env
+    return (*shell, "-c", script.text, node.id), env  # $0: the shell's own complaints begin with the node's id
 
 
 def _word(expression: expr.Expression, names: Mapping[str, object], hand: values.Hand) -> str:

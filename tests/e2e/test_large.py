@@ -1,0 +1,105 @@
+"""Large workflows run to their end, each node once and in order, in bounded time and memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+COMMAND = """
+import sys, time
+from wfctl.cli import main
+try:
+    main()
+finally:
+    peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    open("used", "w").write(f"{time.process_time()} {peak}")
+"""
+
+
+class Used:
+    """What one command printed, and the processor time and memory that it took itself."""
+
+    def __init__(self, folder: Path, nodes: list[str], *words: str) -> None:
+        (folder / "flow.yaml").write_text("version: 1\nnodes:\n" + "".join(f"  {node}\n" for node in nodes))
+        ended = subprocess.run(
+            [sys.executable, "-c", COMMAND, *words],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "WFCTL_STATE_DIR": str(folder / ".wfctl")},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        self.out = ended.stdout
+        seconds, kib = (folder / "used").read_text().split()
+        self.seconds, self.megabytes = float(seconds), int(kib) / 1024
+
+
+def chain(size: int) -> list[str]:
+    return [f'n{i}: {{run: "true", needs: [{f"n{i - 1}" if i else ""}]}}' for i in range(size)]
+
+
+SHAPES = {
+    "10,000 independent nodes": [f'n{i}: {{run: "true"}}' for i in range(10_000)],
+    "a chain of 10,000": chain(10_000),
+    "one node with 5,000 needs": [
+        *(f'n{i}: {{run: "true"}}' for i in range(5_000)),
+        f'all: {{run: "true", needs: [{", ".join(f"n{i}" for i in range(5_000))}]}}',
+    ],
+    "one node that 5,000 need": [
+        'one: {run: "true"}',
+        *(f'n{i}: {{run: "true", needs: [one]}}' for i in range(5_000)),
+    ],
+}
+
+
+@pytest.mark.parametrize("nodes", SHAPES.values(), ids=SHAPES)
+def test_a_large_workflow_runs_every_node_once_after_what_it_needs(tmp_path: Path, nodes: list[str]) -> None:
+    used = Used(tmp_path, nodes, "run", "flow.yaml", "--json", "-j", "4")
+    events = [json.loads(line) for line in used.out.splitlines()]
+    assert events[-1]["state"] == "succeeded"
+    ends = [event["node"] for event in events if event["event"] == "node_succeeded"]
+    assert len(ends) == len(set(ends)) == len(nodes)
+    if "all" in ends:
+        assert ends[-1] == "all"
+    if "one" in ends:
+        assert ends[0] == "one"
+    if len(nodes) == 10_000 and "needs" in nodes[1]:
+        assert ends == [f"n{i}" for i in range(10_000)]
+    assert used.seconds < 30, f"{used.seconds:.1f} s of processor time"
+    assert used.megabytes < 150, f"{used.megabytes:.0f} MB"
+
+
+PLANNED = {
+    "100,000 independent nodes": [f'n{i}: {{run: "true"}}' for i in range(100_000)],
+    "100,000 nodes in layers": [
+        f'n{i}: {{run: "true", needs: [{", ".join(f"n{i - 100 - k}" for k in range(3)) if i > 102 else ""}]}}'
+        for i in range(100_000)
+    ],
+}
+
+
+@pytest.mark.parametrize("nodes", PLANNED.values(), ids=PLANNED)
+def test_a_hundred_thousand_nodes_are_planned(tmp_path: Path, nodes: list[str]) -> None:
+    used = Used(tmp_path, nodes, "plan", "flow.yaml", "--json", "-j", "8")
+    plan = json.loads(used.out)
+    assert len(plan["nodes"]) == 100_000
+    assert plan["makespan"] >= max(plan["lower_bound"].values() if isinstance(plan["lower_bound"], dict) else [plan["lower_bound"]])
+    assert used.seconds < 60, f"{used.seconds:.1f} s of processor time"
+    assert used.megabytes < 800, f"{used.megabytes:.0f} MB"
+
+
+def test_ten_thousand_nodes_that_read_what_ten_thousand_write_by_globs_are_planned(tmp_path: Path) -> None:
+    nodes = [f'w{i}: {{run: "true", writes: [out/{i}/a.txt]}}' for i in range(5_000)]
+    nodes += [f'r{i}: {{run: "true", reads: ["out/{i}/*.txt"]}}' for i in range(5_000)]
+    used = Used(tmp_path, nodes, "graph", "flow.yaml", "--format", "json")
+    assert len(json.loads(used.out)["edges"]) == 5_000
+    assert used.seconds < 10, f"{used.seconds:.1f} s of processor time"

@@ -1,0 +1,285 @@
+"""What is left when a run was stopped, failed or killed, and how it goes on: nothing done is done again.
+
+Knows nothing of what is inside the command but the names of the points where its engine may be killed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, Command
+from tests.e2e.conftest import Flow, Start, Status, Until
+
+CHILD = f"{sys.executable} {ROOT / 'tests/helpers/child.py'}"
+
+# -- failed runs
+
+
+def test_a_failed_run_goes_on_at_what_failed(wfctl: Command, flow: Flow, tmp_path: Path, status: Status) -> None:
+    name = flow("""
+        nodes:
+          first: {run: echo first >> ledger}
+          gate: {run: test -e open, needs: [first]}
+          last: {run: echo last >> ledger, needs: [gate]}
+        finally:
+          note: {run: "echo ${{ run.state }} >> ledger"}
+    """)
+    assert wfctl("run", name).returncode == 1
+    (tmp_path / "open").touch()
+    assert wfctl("resume", "last").returncode == 0
+    assert (tmp_path / "ledger").read_text().split() == ["first", "failed", "last", "succeeded"]
+    assert [node["attempts"] for node in status()["nodes"].values()] == [1, 2, 1, 2]
+
+
+def test_a_run_that_succeeded_has_nothing_left_to_do(wfctl: Command, flow: Flow, tmp_path: Path) -> None:
+    wfctl("run", flow("nodes: {a: {run: echo x >> ledger}}"))
+    ended = wfctl("resume", "last")
+    assert ended.returncode == 0
+    assert "has succeeded; there is nothing left to do" in ended.stderr
+    assert (tmp_path / "ledger").read_text() == "x\n"
+
+
+def test_an_id_may_be_its_beginning(wfctl: Command, flow: Flow, status: Status) -> None:
+    wfctl("run", flow("nodes: {a: {run: 'false'}}"))
+    run = status()["id"]
+    assert wfctl("resume", run[:-1]).returncode == 1
+    assert status(run)["nodes"]["a"]["attempts"] == 2
+
+
+def test_the_run_is_pinned_to_its_definition_until_told_otherwise(
+    wfctl: Command, flow: Flow, tmp_path: Path, status: Status
+) -> None:
+    text = "nodes: {a: {run: 'echo a >> ledger'}, b: {run: 'exit %d', needs: [a]}}"
+    wfctl("run", flow(text % 1))
+    flow(text % 0)
+    pinned = wfctl("resume", "last")
+    assert pinned.returncode == 1
+    assert "has changed since; going on with what the run began with (--update takes the new one)" in pinned.stderr
+    assert wfctl("resume", "last", "--update").returncode == 0
+    assert (tmp_path / "ledger").read_text() == "a\n"
+    assert status()["nodes"]["b"]["attempts"] == 3
+
+
+def test_what_changed_but_succeeded_runs_again_only_on_demand(wfctl: Command, flow: Flow, tmp_path: Path) -> None:
+    text = "nodes: {a: {run: 'echo %s >> ledger'}, b: {run: 'echo b >> ledger', needs: [a]}}"
+    wfctl("run", flow(text % "old"))
+    flow(text % "new")
+    told = wfctl("resume", "last", "--update")
+    assert told.returncode == 0
+    assert "changed but succeeded before, so not run again: a; add --from a for that" in told.stderr
+    assert (tmp_path / "ledger").read_text().split() == ["old", "b"]
+    assert wfctl("resume", "last", "--update", "--from", "a").returncode == 0
+    assert (tmp_path / "ledger").read_text().split() == ["old", "b", "new", "b"]
+
+
+def test_an_update_must_be_sound_and_from_must_name_a_node(wfctl: Command, flow: Flow) -> None:
+    wfctl("run", flow("nodes: {gate: {run: 'false'}}"))
+    wrong = wfctl("resume", "last", "--from", "gaet")
+    assert wrong.returncode == 2
+    assert 'no node named "gaet" in this run; did you mean "gate"?' in wrong.stderr
+    flow("nodes: {gate: {rum: 'false'}}")
+    unsound = wfctl("resume", "last", "--update")
+    assert unsound.returncode == 2
+    assert 'unknown key "rum"; did you mean "run"?' in unsound.stderr
+    assert wfctl("resume", "last").returncode == 1
+
+
+def test_resume_works_from_another_folder(wfctl: Command, flow: Flow, tmp_path: Path) -> None:
+    wfctl("run", flow("nodes: {a: {run: test -e open}}"))
+    (tmp_path / "open").touch()
+    (tmp_path / "elsewhere").mkdir()
+    assert wfctl("resume", "last", cwd=tmp_path / "elsewhere").returncode == 0
+
+
+# -- stopped runs
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGQUIT, 131)]
+)
+def test_a_signal_stops_the_run_which_can_be_resumed(
+    number: int, code: int, flow: Flow, start: Start, until: Until, tmp_path: Path, wfctl: Command, status: Status
+) -> None:
+    name = flow(f"""
+        nodes:
+          done: {{run: echo done >> ledger}}
+          a: {{run: {CHILD} ready=ready wait=go, needs: [done]}}
+        finally:
+          note: {{run: "echo ${{{{ run.state }}}} >> ledger"}}
+    """)
+    run = start("run", name)
+    until((tmp_path / "ready").exists, "the node runs")
+    run.send_signal(number)
+    assert run.wait(30) == code
+    assert [node["state"] for node in status()["nodes"].values()] == ["succeeded", "interrupted", "succeeded"]
+    assert run.stderr is not None
+    assert f"wfctl resume {status()['id']}" in run.stderr.read()
+    (tmp_path / "go").touch()
+    assert wfctl("resume", "last").returncode == 0
+    assert (tmp_path / "ledger").read_text().split() == ["done", "interrupted", "succeeded"]
+
+
+def test_the_second_signal_kills_what_does_not_want_to_end(
+    flow: Flow, start: Start, until: Until, tmp_path: Path, status: Status
+) -> None:
+    run = start("run", flow(f"nodes: {{a: {{run: {CHILD} ignore=TERM ready=ready hang}}}}"))
+    until((tmp_path / "ready").exists, "the node runs")
+    run.send_signal(signal.SIGINT)
+    until(lambda: _said(tmp_path, "run_stopping"), "the first signal was taken")
+    run.send_signal(signal.SIGINT)
+    assert run.wait(5) == 130
+    assert status()["state"] == "interrupted"
+
+
+def _said(folder: Path, event: str) -> bool:
+    return any(event in path.read_text() for path in (folder / ".wfctl/runs").glob("*/journal.jsonl"))
+
+
+def test_cancel_stops_a_run_and_a_second_driver_is_refused(
+    flow: Flow, start: Start, until: Until, tmp_path: Path, wfctl: Command, status: Status
+) -> None:
+    run = start("run", flow(f"nodes: {{a: {{run: {CHILD} ready=ready hang}}}}"))
+    until((tmp_path / "ready").exists, "the node runs")
+    assert status()["state"] == "running"
+    refused = wfctl("resume", "last")
+    assert refused.returncode == 5
+    assert str(run.pid) in refused.stderr
+    cancelled = wfctl("cancel", "last")
+    assert (cancelled.returncode, run.wait(30)) == (0, 143)
+    assert status()["state"] == "interrupted"
+    again = wfctl("cancel", "last")
+    assert again.returncode == 2
+    assert "is not running" in again.stderr
+
+
+def test_a_killed_engine_leaves_an_interrupted_run(
+    flow: Flow, start: Start, until: Until, tmp_path: Path, wfctl: Command, status: Status
+) -> None:
+    name = flow(f"nodes: {{a: {{run: {CHILD} ready=ready wait=go}}}}")
+    run = start("run", name)
+    until((tmp_path / "ready").exists, "the node runs")
+    run.kill()
+    run.wait(30)
+    (tmp_path / "go").touch()
+    shown = status()
+    assert (shown["state"], shown["finished"]) == ("interrupted", None)
+    assert (shown["nodes"]["a"]["state"], shown["nodes"]["a"]["outcome"]) == ("interrupted", "unknown")
+    assert [run["state"] for run in json.loads(wfctl("runs", "--json").stdout)] == ["interrupted"]
+    assert wfctl("resume", "last").returncode == 0
+    assert (status()["state"], status()["nodes"]["a"]["attempts"]) == ("succeeded", 2)
+
+
+def test_damage_of_the_journal_is_refused_not_guessed(wfctl: Command, flow: Flow, tmp_path: Path) -> None:
+    wfctl("run", flow("nodes: {a: {run: 'false'}}"))
+    (journal,) = (tmp_path / ".wfctl/runs").glob("*/journal.jsonl")
+    whole = journal.read_bytes()
+    middle = whole.index(b"\n") // 2
+    journal.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    for verb in ("resume", "status"):
+        ended = wfctl(verb, "last")
+        assert ended.returncode == 6
+        assert "Traceback" not in ended.stderr
+    journal.write_bytes(whole[:-1])  # a torn last line is only cut
+    assert wfctl("resume", "last").returncode == 1
+
+
+# -- killed at every point
+
+# Each attempt that ran stands in its run's ledger. A child of a dead engine may still finish, and stands there too.
+MIDDLE = """
+    nodes:
+      a: {run: 'echo a.$WFCTL_ATTEMPT >> $WFCTL_RUN_DIR/ledger'}
+      b: {run: 'echo b.$WFCTL_ATTEMPT >> $WFCTL_RUN_DIR/ledger; echo "[1, 2]"', stdout: json, needs: [a]}
+      c:
+        needs: [a]
+        run: echo c.$WFCTL_ATTEMPT >> $WFCTL_RUN_DIR/ledger; test $WFCTL_ATTEMPT -gt 1
+        retry: {attempts: 9, delay: 0}
+      d:
+        needs: [c]
+        run: echo d.$WFCTL_ATTEMPT >> $WFCTL_RUN_DIR/ledger; echo ${{ nodes.b.output[1] }}
+        stdout: text
+      never: {run: 'true', needs: [d], when: "${{ nodes.d.output == '3' }}"}
+      %s
+    finally:
+      note: {run: 'echo note.$WFCTL_ATTEMPT >> $WFCTL_RUN_DIR/ledger'}
+    outputs: {d: "${{ nodes.d.output }}"}
+"""
+ENDS = [("e: {run: 'true', needs: [d]}", 0), ("e: {run: exit 3, needs: [d], trigger: all_done}", 1)]
+
+
+@pytest.mark.parametrize("point", ["decided", "recorded", "submitted", "completed"])
+@pytest.mark.parametrize(("end", "code"), ENDS, ids=["succeeds", "fails"])
+def test_a_run_whose_engine_is_killed_at_the_nth_point_ends_as_one_that_lived(
+    point: str, end: str, code: int, wfctl: Command, flow: Flow, tmp_path: Path, status: Status
+) -> None:
+    name = flow(MIDDLE % end)
+    assert wfctl("run", name).returncode == code
+    wanted = _result(status())
+    for count in range(1, 100):
+        shutil.rmtree(tmp_path / ".wfctl", ignore_errors=True)
+        ended = wfctl("run", name, env={"WFCTL_TEST_CRASH": f"{point}:{count}"})
+        if ended.returncode == code:
+            assert count > 5
+            return
+        assert ended.returncode == -signal.SIGKILL
+        if (point, count) == ("decided", 1):  # before its first event is kept, there is no run
+            assert json.loads(wfctl("runs", "--json").stdout) == []
+            continue
+        resumed = wfctl("resume", "last")
+        assert resumed.returncode == code, resumed.stderr
+        assert _result(status()) == wanted
+        _check_ledger(tmp_path)
+    pytest.fail("the run never completed")
+
+
+def test_an_engine_that_is_killed_again_and_again_gets_there(
+    wfctl: Command, flow: Flow, tmp_path: Path, status: Status
+) -> None:
+    assert wfctl("run", flow(MIDDLE % ""), env={"WFCTL_TEST_CRASH": "any:3"}).returncode == -signal.SIGKILL
+    codes: list[int] = []
+    while len(codes) < 30 and 0 not in codes:
+        codes.append(wfctl("resume", "last", env={"WFCTL_TEST_CRASH": "any:7"}).returncode)
+    assert set(codes[:-1]) == {-signal.SIGKILL}
+    assert (status()["state"], status()["nodes"]["d"]["output"]) == ("succeeded", "2")
+    _check_ledger(tmp_path)
+
+
+def test_the_ledger_would_show_what_runs_again(wfctl: Command, flow: Flow, tmp_path: Path) -> None:
+    wfctl("run", flow(MIDDLE % ""))
+    _check_ledger(tmp_path)
+    wfctl("resume", "last", "--from", "d")
+    with pytest.raises(AssertionError, match="d began again after its success"):
+        _check_ledger(tmp_path)
+
+
+def _result(document: dict[str, Any]) -> object:
+    """What must be the same, however often the engine died: not times, ids and numbers of attempts."""
+    keys = ("state", "exit_code", "output", "reason")
+    nodes = {name: [node[key] for key in keys] for name, node in document["nodes"].items()}
+    return document["state"], nodes, document["outputs"]
+
+
+def _check_ledger(folder: Path) -> None:
+    """What ran was announced in the journal before, no attempt ran twice, and nothing after its recorded success."""
+    (run,) = (folder / ".wfctl/runs").iterdir()
+    ran = Counter((run / "ledger").read_text().split())
+    assert set(ran.values()) == {1}
+    announced: set[str] = set()
+    succeeded: set[str] = set()
+    for event in map(json.loads, (run / "journal.jsonl").read_text().splitlines()):
+        node, attempt = event.get("node"), f"{event.get('node')}.{event.get('attempt')}"
+        if event.get("event") == "node_started":
+            # `finally` belongs to how a run ended: it is done once more when a failed run is resumed
+            assert node not in succeeded or node == "note", f"{node} began again after its success"
+            announced.add(attempt)
+        elif event.get("event") == "node_succeeded":
+            succeeded.add(node)
+            assert attempt in ran or node == "e"
+    assert ran.keys() <= announced
