@@ -18,6 +18,7 @@ from wfctl import events as ev
 from wfctl.errors import ExitCode, Fault, Invalid, StateError, UsageError, WfctlError
 from wfctl.history import Record
 from wfctl.plan import Plan, Request
+from wfctl.recall import Recall
 from wfctl.record import dataclass
 from wfctl.scope import During
 from wfctl.state import DONE, RunState, RunStatus
@@ -73,7 +74,8 @@ class Outcome:
 
 def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     """Run a workflow to its end. Raises Invalid before anything is written, StateError, UsageError."""
-    opened = flow.read(asked.file, asked.settings)
+    recall = _recall(store)
+    opened = flow.read(asked.file, asked.settings, recall)
     request = _request(opened, asked)
     now = time.time()
     plan = flow.planned(opened, replace(request, started=instant.to_text(now)))
@@ -82,6 +84,8 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     if not os.path.isdir(plan.root):  # told before there is a run
         raise UsageError(f'there is no folder "{plan.root}"; make it, or correct root')
     store.prepare()
+    if not (opened.document.checked or asked.settings):
+        recall.put(opened.document.digest, opened.document.data)
     folder = store.new_run(now)
     request = replace(request, started=instant.to_text(now), run_id=folder.id)
     if opened.mentions_run:
@@ -339,6 +343,15 @@ def _fetch(folder: RunFolder, output: object, stored: bool) -> object:
         return outputs.fetch(str(folder.path), output, stored)
     except (OSError, ValueError) as error:
         raise StateError(f'an output of run "{folder.id}" cannot be read back: {error}') from None
+
+
+def _recall(store: Store) -> Recall:
+    """What was found good before. Looked at only where the state folder is ours alone: it tells what to run."""
+    from wfctl import load
+
+    if store.path.exists():
+        store.prepare()
+    return Recall(store.cache / "flows", f"{__version__}\n{load.schema_text()}".encode())
 
 
 def _given(plan: Plan, store: Store, of: str | None) -> dict[str, tuple[Any, bool]]:

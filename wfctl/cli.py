@@ -480,9 +480,6 @@ def _explain(error: Exception) -> int:
     if hasattr(error, "show") and hasattr(error, "exit_code"):  # typer's own, whose base it does not export
         error.show()
         return int(error.exit_code)
-    if isinstance(error, BrokenPipeError):  # `wfctl logs … | head`: what Python flushes at exit must not fail either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
     import platform
     import traceback
 

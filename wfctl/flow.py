@@ -14,6 +14,7 @@ from wfctl import expr, load, plan, plugins, spec
 from wfctl.errors import Fault, Invalid, Problem, UsageError, dotted, nearest
 from wfctl.history import Definition
 from wfctl.plan import Plan, Request
+from wfctl.recall import Recall
 from wfctl.record import dataclass
 
 
@@ -51,12 +52,14 @@ class Flow:
             raise Invalid(load.cut(list(self.faults)))
 
 
-def read(file: str, settings: Sequence[str] = ()) -> Flow:
+def read(file: str, settings: Sequence[str] = (), recall: Recall | None = None) -> Flow:
     """Read and check a file. `settings` are `KEY=VALUE` texts that are laid over it.
+
+    A file that `recall` remembers is neither parsed nor checked again.
 
     Raises Invalid where no data can be made of it, UsageError where it cannot be opened.
     """
-    document = load.read(file)
+    document = load.read(file, recall.get) if recall and not settings else load.read(file)
     for setting in settings:
         document = replace(document, data=_with_setting(document.data, setting))
     shape = load.check(document)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wfctl import tree, wording
+from wfctl import tree
 from wfctl.errors import Fault, Invalid, Problem, UsageError, Where, dotted, nearest
 from wfctl.quantity import shown
 
@@ -40,6 +40,8 @@ class Document:
     source: bytes = field(repr=False)
     faults: tuple[Fault, ...] = ()
     reprints: bool = False
+    checked: bool = False
+    """The data are remembered from a time when they were found good."""
 
     def place(self, problems: Iterable[Problem]) -> list[Fault]:
         """The problems with line and column, in order. What is not in the file is placed at what would hold it."""
@@ -55,13 +57,17 @@ class Document:
         return sorted(faults)
 
 
-def read(file: str) -> Document:
-    """The file as data.
+def read(file: str, recall: Callable[[str], dict[str, Any] | None] = lambda digest: None) -> Document:
+    """The file as data. `recall` may remember what bytes of that hash were found to say.
 
     Raises Invalid where no data can be made of it at all (no YAML, no mapping, too deep), and UsageError where it
     cannot be opened. Lesser faults are in the document.
     """
     source = _bytes_of(file)
+    digest = hashlib.sha256(source).hexdigest()
+    remembered = recall(digest)
+    if remembered is not None:
+        return Document(file, remembered, digest, source, checked=True)
     _refuse_other_encodings(file, source)
     from ruamel.yaml.error import YAMLError
 
@@ -69,16 +75,21 @@ def read(file: str) -> Document:
     try:
         data = builder.build()
     except YAMLError as error:
+        from wfctl import wording
+
         raise Invalid([*builder.all_faults(), wording.syntax_fault(file, source, error)]) from None
-    digest = hashlib.sha256(source).hexdigest()
     return Document(file, data, digest, source, tuple(sorted(builder.faults)), builder.reprints)
 
 
 def check(document: Document) -> list[Fault]:
     """Every fault of the document's shape, in order; empty when it is good."""
+    if document.checked:
+        return []
     validator = _workflow_validator()
     problems = [*_case_problems(document.data), *_param_problems(document.data)]
     if not validator.is_valid(document.data):
+        from wfctl import wording
+
         for part in _parts(document.data):
             problems += wording.problems(validator.iter_errors(part), _workflow_schema())
     if document.reprints and len(problems) < MAX_FAULTS:
@@ -105,6 +116,8 @@ def check_value(schema: Mapping[str, object], value: object) -> list[tuple[Where
     """
     from jsonschema_rs import ReferencingError, ValidationError
 
+    from wfctl import wording
+
     infinite = [(where, "must be a finite number") for where in _infinite(value, ())]
     if infinite:
         return infinite
@@ -118,6 +131,8 @@ def check_value(schema: Mapping[str, object], value: object) -> list[tuple[Where
 def check_schema(schema: object) -> list[tuple[Where, str]]:
     """What is wrong with a user's JSON Schema itself: where inside it, and what. Nothing is ever fetched."""
     from jsonschema_rs import ReferencingError, ValidationError
+
+    from wfctl import wording
 
     remote = [(where, f'"{ref}" would be fetched; refer to a part of the schema itself, such as "#/$defs/x"')
               for where, ref in _references(schema, ()) if not ref.startswith("#")]

@@ -4,7 +4,6 @@ Knows nothing of what success is."""
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import re
@@ -52,6 +51,8 @@ def fetch(folder: str, output: object, stored: bool) -> object:
 
 def _is_there(path: str) -> bool:
     if any(c in path for c in "*?["):
+        import glob
+
         return os.path.lexists(path) or next(glob.iglob(path, recursive=True), None) is not None
     return os.path.lexists(path)
 

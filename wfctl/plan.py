@@ -5,11 +5,10 @@ Knows nothing of files, clocks or the machine: what it needs of them is in the `
 from __future__ import annotations
 
 import posixpath
-import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
-from functools import lru_cache
+from fnmatch import fnmatchcase
 from typing import Any
 
 from wfctl import expr, graph, quantity, scope
@@ -241,6 +240,9 @@ class _Planner:
     def budget(self) -> dict[str, int]:
         budget = dict(self.request.machine)
         for name, value in self.workflow.resources.items():
+            if value is None:  # it has a fault; what nodes ask of it has none
+                budget.pop(name, None)
+                continue
             try:
                 evaluated = expr.evaluate_value(value, self.names)
                 # Plain amounts were converted when the file was read.
@@ -435,7 +437,10 @@ class _PathIndex:
     def __init__(self, written: Collection[str]) -> None:
         self.exact = set(written)
         self.sorted = sorted(written)
-        self.globs = [path for path in self.sorted if _is_glob(path)]
+        self.globs: dict[str, list[str]] = {}
+        for path in filter(_is_glob, self.sorted):
+            self.globs.setdefault(_start(path), []).append(path)
+        self.lengths = {len(start) for start in self.globs}
 
     def matching(self, read: str) -> Iterator[str]:
         """The written paths that `read` touches: itself, what lies in it, what it lies in, what matches."""
@@ -447,11 +452,11 @@ class _PathIndex:
                 yield parent
             parent = posixpath.dirname(parent)
         if _is_glob(read):
-            start = read[: min(i for i in (read.find(c) for c in "*?[") if i >= 0)]
-            yield from (path for path in self.starting(start) if path != read and _matches(path, read))
+            yield from (path for path in self.starting(_start(read)) if path != read and _matches(path, read))
         else:
             yield from self.starting("" if read == "." else read + "/")
-            yield from (glob for glob in self.globs if _matches(read, glob))
+            globs = (glob for length in self.lengths for glob in self.globs.get(read[:length], ()))
+            yield from (glob for glob in globs if _matches(read, glob))
 
     def starting(self, prefix: str) -> Iterator[str]:
         for i in range(bisect_left(self.sorted, prefix), len(self.sorted)):
@@ -464,24 +469,31 @@ def _is_glob(path: str) -> bool:
     return any(c in path for c in "*?[")
 
 
+def _start(glob: str) -> str:
+    """What all that a glob matches begins with."""
+    return glob[: min(i for i in map(glob.find, "*?[") if i >= 0)]
+
+
 def _matches(path: str, glob: str) -> bool:
-    """Whether a path is one of the glob, or lies in a folder that is."""
-    return _pattern(glob).fullmatch(path) is not None
+    """Whether a path is one of the glob, or lies in a folder that is.
 
-
-@lru_cache(maxsize=1024)
-def _pattern(glob: str) -> re.Pattern[str]:
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]/]+\])", glob)
-    for i in range(1, len(parts), 2):
-        chars = parts[i][1:-1].replace("\\", r"\\").replace("[", r"\[")
-        chars = "^" + chars[1:] if chars[:1] == "!" else chars.replace("^", r"\^")
-        parts[i] = _WILD.get(parts[i], f"[{chars}]")
-    parts[::2] = map(re.escape, parts[::2])
-    return re.compile("".join(parts) + "(?:/.*)?", re.DOTALL)
-
-
-_WILD = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-"""Only `**` passes from one folder into the next; `**/` also stands for no folder at all."""
+    Folder by folder, for only `**` passes from one into the next, and stands for none as well. At most the product
+    of both lengths: a regular expression of many `*` would try for ever.
+    """
+    parts, wanted = path.split("/"), glob.split("/")
+    i = j = 0
+    again: tuple[int, int] | None = None  # where to go on when the last `**` takes one folder more
+    while j < len(wanted):
+        if wanted[j] == "**":
+            j += 1
+            again = i, j
+        elif i < len(parts) and fnmatchcase(parts[i], wanted[j]):
+            i, j = i + 1, j + 1
+        elif again is not None and again[0] < len(parts):
+            i, j = again = again[0] + 1, again[1]
+        else:
+            return False
+    return True
 
 
 def confined(path: object, root: str) -> str:

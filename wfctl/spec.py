@@ -256,7 +256,7 @@ class _Builder:
             value = self.compile(raw, where)
             self.check_names(value, where, self.at_start)
             if value is raw:
-                value = self.attempt(lambda n=name, r=raw: quantity.amount(n, r), where, 0)  # type: ignore[misc]
+                value = self.attempt(lambda n=name, r=raw: quantity.amount(n, r), where, None)  # type: ignore[misc]
             budgets[name] = value
         return budgets
 

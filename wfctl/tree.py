@@ -13,7 +13,6 @@ from typing import Any, NoReturn, Protocol
 
 from wfctl.errors import Fault, Invalid, Problem, Where, dotted, nearest
 from wfctl.quantity import shown
-from wfctl.wording import QUOTE_IT, got
 
 MAX_DEPTH = 100
 MAX_ADDED = 1_000_000
@@ -127,6 +126,8 @@ class Builder:
         event = self.next()
         data = self.value(event, 1)
         if not isinstance(data, dict):
+            from wfctl.wording import got
+
             self.stop(event, f"expected a mapping at the top, got {got(data)}", "start with version: and nodes:")
         self.next()  # the document ends
         event = self.next()
@@ -218,6 +219,8 @@ class Builder:
         value = self.value(event, depth)
         good = all(isinstance(one, dict) for one in value) if isinstance(value, list) else isinstance(value, dict)
         if not good:
+            from wfctl.wording import got
+
             self.fault(event, f"takes a mapping or a list of mappings, got {got(value)}")
         return value
 
@@ -288,6 +291,8 @@ class Builder:
         if "}}" not in text[start:] and text[start - 1 : start] != "$":
             rest = self.line(event.end_mark.line)[event.end_mark.column :]
             if rest.lstrip().startswith("#"):
+                from wfctl.wording import QUOTE_IT
+
                 self.fault(event, 'a " #" starts a comment and cuts this expression', QUOTE_IT)
 
     def all_faults(self) -> list[Fault]:

@@ -98,7 +98,9 @@ def got(value: object) -> str:
 
 
 def quoted(values: Iterable[object]) -> str:
-    return ", ".join(shown(value) for value in values)
+    known = [shown(value) for value in values]
+    more = f" and {len(known) - 12} more" if len(known) > 13 else ""
+    return ", ".join(known[:12] if more else known) + more
 
 
 def _problem(error: SchemaError, where: Where, ours: Mapping[str, object] | None) -> Problem:

@@ -92,14 +92,31 @@ def test_a_hundred_thousand_nodes_are_planned(tmp_path: Path, nodes: list[str]) 
     used = Used(tmp_path, nodes, "plan", "flow.yaml", "--json", "-j", "8")
     plan = json.loads(used.out)
     assert len(plan["nodes"]) == 100_000
-    assert plan["makespan"] >= max(plan["lower_bound"].values() if isinstance(plan["lower_bound"], dict) else [plan["lower_bound"]])
+    assert plan["makespan"] >= plan["lower_bound"] > 0
     assert used.seconds < 60, f"{used.seconds:.1f} s of processor time"
     assert used.megabytes < 800, f"{used.megabytes:.0f} MB"
 
 
-def test_ten_thousand_nodes_that_read_what_ten_thousand_write_by_globs_are_planned(tmp_path: Path) -> None:
-    nodes = [f'w{i}: {{run: "true", writes: [out/{i}/a.txt]}}' for i in range(5_000)]
-    nodes += [f'r{i}: {{run: "true", reads: ["out/{i}/*.txt"]}}' for i in range(5_000)]
+GLOBS = {
+    "one side": ("out/{i}/a.txt", "out/{i}/*.txt"),
+    "both sides": ("out/{i}/*.txt", "out/{i}/a.txt"),
+}
+
+
+@pytest.mark.parametrize(("writes", "reads"), GLOBS.values(), ids=GLOBS)
+def test_five_thousand_globs_over_five_thousand_paths_become_edges(tmp_path: Path, writes: str, reads: str) -> None:
+    nodes = [f'w{i}: {{run: "true", writes: ["{writes.format(i=i)}"]}}' for i in range(5_000)]
+    nodes += [f'r{i}: {{run: "true", reads: ["{reads.format(i=i)}"]}}' for i in range(5_000)]
     used = Used(tmp_path, nodes, "graph", "flow.yaml", "--format", "json")
     assert len(json.loads(used.out)["edges"]) == 5_000
     assert used.seconds < 10, f"{used.seconds:.1f} s of processor time"
+
+
+def test_a_glob_of_a_thousand_stars_takes_no_longer(tmp_path: Path) -> None:
+    nodes = [
+        f'w: {{run: "true", writes: ["{"a" * 250}"]}}',
+        f'r: {{run: "true", reads: ["{"*a" * 1_000}b", "**/**/c"]}}',
+    ]
+    used = Used(tmp_path, nodes, "graph", "flow.yaml", "--format", "json")
+    assert json.loads(used.out)["edges"] == []
+    assert used.seconds < 3, f"{used.seconds:.1f} s of processor time"
