@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from wfctl import events as ev
@@ -31,7 +31,8 @@ class Definition:
 
     def to_bytes(self) -> bytes:
         """As it lies in the run's folder."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        content = {"format": FORMAT, "file": self.file, "digest": self.digest, "data": self.data}
+        return json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def read_definition(folder: RunFolder, name: str) -> Definition:
