@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from tests.helpers.replay import show
+from tests.helpers.replay import show, turns
 from tests.helpers.simulate import Simulated, flow, simulate
 from wfctl.renderers.plain import TAILS, Plain, ending
 from wfctl.state import RunState
@@ -16,23 +17,44 @@ def lines(run: Simulated, log: list[str] | None = None, **keys: bool) -> list[st
     return "".join(out).splitlines()
 
 
+def resumed(data: dict[str, Any], run: Simulated, again: Sequence[str] = ()) -> list[str]:
+    """What is seen of a run from where it goes on."""
+    out: list[str] = []
+    view = Plain(out.append, lambda node, attempt: [])
+    before = len(run.events)
+    view.begin(run.state)
+    for place, (event, state) in enumerate(turns(simulate(data, run=run, again=again))):
+        if place >= before:
+            view.events([event], state)
+    return "".join(out).splitlines()
+
+
 def last_words(run: Simulated, **keys: Any) -> list[str]:
     return ending(run.state, **keys).splitlines()
 
 
 def test_a_run_begins_with_its_id_and_how_much_there_is_to_do() -> None:
     out: list[str] = []
-    state = RunState(simulate(flow({"a": [], "b": ["a"]})).plan)
+    run = simulate(flow({"a": [], "b": ["a"]}))
+    state = RunState(run.plan)
     state.id = "20260131-100000-abc"
-    Plain(out.append, lambda node, attempt: []).begin(state)
+    view = Plain(out.append, lambda node, attempt: [])
+    view.begin(state)
+    show(run, view, "run_started")
     assert out == ["run 20260131-100000-abc: flow, 2 nodes\n"]
 
 
-def test_a_resumed_run_begins_with_what_was_done_before() -> None:
-    out: list[str] = []
-    run = simulate(flow({"a": [], "b": ["a"]}), fails={"b": 1})
-    Plain(out.append, lambda node, attempt: []).begin(run.state)
-    assert out == ["run r: flow, 2 nodes, 1 done before\n"]
+FINAL_WORDS = flow({"a": [], "b": ["a"]}, **{"finally": {"f": "true"}})
+
+
+def test_a_resumed_run_counts_on_from_what_was_done_before() -> None:
+    shown = resumed(FINAL_WORDS, simulate(FINAL_WORDS, fails={"b": 1}))
+    assert shown[:3] == ["run r: flow, 3 nodes, 1 done before", "[2/3] ✓ b  1.0s", "[3/3] ✓ f  1.0s"]
+
+
+def test_what_is_to_be_done_again_was_not_done_before() -> None:
+    shown = resumed(FINAL_WORDS, simulate(FINAL_WORDS), again=["b"])
+    assert shown[:2] == ["run r: flow, 3 nodes, 1 done before", "[2/3] ✓ b  1.0s"]
 
 
 def test_each_node_that_ends_has_a_line_with_its_place_in_the_count() -> None:
@@ -68,7 +90,7 @@ def test_a_retry_says_when_the_next_attempt_is_due() -> None:
 
 
 def test_a_node_that_ran_out_of_time_says_so() -> None:
-    assert lines(simulate(flow({"a": []}), fails={"a": "timeout"})) == ["[1/1] ◷ a  timed out after 1.0s"]
+    assert lines(simulate(flow({"a": []}), fails={"a": "timeout"})) == ["[1/1] ◷ a  timed out after 1s"]
 
 
 def test_many_nodes_left_out_in_one_turn_share_a_line() -> None:
@@ -103,6 +125,10 @@ def test_a_stop_says_how_to_make_it_harder() -> None:
     shown = lines(simulate(flow({"a": []}), signals=[(0.5, 2)]))
     assert shown[0] == "stopping what runs; Ctrl-C once more kills it"
     assert shown[1].startswith("[0/1] ‖ a  stopped after ")
+
+
+def test_who_stops_a_run_from_elsewhere_is_told_of_no_keys() -> None:
+    assert lines(simulate(flow({"a": []}), signals=[(0.5, 15)]))[0] == "stopping what runs"
 
 
 # -- the last words

@@ -8,7 +8,8 @@ import pytest
 
 from tests.helpers.simulate import build, flow, simulate
 from wfctl.errors import dotted
-from wfctl.plan import Plan, Request, SelectionError, confined
+from wfctl.paths import confined
+from wfctl.plan import Plan, Request, SelectionError
 
 
 def planned(nodes: dict[str, Any], request: Request | None = None, **keys: Any) -> Plan:
@@ -103,6 +104,26 @@ def test_two_writers_one_after_the_other_are_none() -> None:
 def test_of_three_writers_each_pair_must_be_ordered() -> None:
     nodes = {name: {"writes": ["x"], "needs": needs} for name, needs in {"a": [], "b": ["a"], "c": ["a"]}.items()}
     assert [where for where, _ in faults(nodes)] == ["nodes.c.writes"]
+
+
+def test_a_folder_and_what_lies_in_it_are_not_written_in_any_order() -> None:
+    nodes = {"whole": {"writes": ["out"]}, "part": {"writes": ["out/deep/x.csv", "outer/x"]}}
+    assert faults(nodes) == [
+        ("nodes.part.writes", '"out/deep/x.csv" lies in "out", which "whole" writes, and neither comes after the other')
+    ]
+
+
+@pytest.mark.parametrize("first", ["whole", "part"])
+def test_a_folder_and_what_lies_in_it_may_be_written_one_after_the_other(first: str) -> None:
+    second = {"whole": "part", "part": "whole"}[first]
+    paths = {"whole": ["out"], "part": ["out/x.csv"]}
+    nodes = {second: {"needs": ["m"], "writes": paths[second]}, "m": [first], first: {"writes": paths[first]}}
+    assert faults(nodes) == []
+
+
+def test_parts_of_a_folder_need_no_order_among_themselves() -> None:
+    parts = {f"p{i}": {"needs": ["whole"], "writes": [f"out/{i}.csv"]} for i in range(1_000)}
+    assert faults({"whole": {"writes": ["out"]}, **parts}) == []
 
 
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/passwd", "", "a\0b", 5])

@@ -27,6 +27,17 @@ def test_a_duration_is_seconds(written: object, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0ms"), (0.2, "200ms"), (0.9999, "1s"), (1.5, "1.5s"), (10, "10s"), (10.2345, "10.2s"), (60, "1m"),
+        (5400, "1h30m"), (93784, "1d2h3m4s"),
+    ],
+)  # fmt: skip
+def test_a_duration_is_shown_as_it_is_written(seconds: float, shown: str) -> None:
+    assert quantity.shown_seconds(seconds) == shown
+
+
+@pytest.mark.parametrize(
     "written",
     [
         "10 parsecs", "", "s", "30m1h", "-5s", "1e400", "1 h", -1, -0.5, math.nan, math.inf, True, None, [],

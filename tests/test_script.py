@@ -98,7 +98,7 @@ def perform(script: str, value: str, shell: list[str], place: Path) -> bytes:
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
 @pytest.mark.parametrize("script", ALLOWED.values(), ids=ALLOWED)
-def test_a_value_reaches_the_program_byte_for_byte(script, shell, place):
+def test_a_value_reaches_the_program_byte_for_byte(script: str, shell: list[str], place: Path) -> None:
     plain = perform(script, "PLAIN", shell, place).split(b"\0")
     for value in HOSTILE:
         got = perform(script, value, shell, place).split(b"\0")
@@ -107,7 +107,7 @@ def test_a_value_reaches_the_program_byte_for_byte(script, shell, place):
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
 @pytest.mark.parametrize("script", TEXTS.values(), ids=TEXTS)
-def test_a_value_in_text_is_text(script, shell, place):
+def test_a_value_in_text_is_text(script: str, shell: list[str], place: Path) -> None:
     for value in HOSTILE:
         assert perform(script, value, shell, place) == f"{value}|\n".encode()
 
@@ -115,7 +115,7 @@ def test_a_value_in_text_is_text(script, shell, place):
 @pytest.mark.parametrize("script", [*ALLOWED.values(), *TEXTS.values()], ids=[*ALLOWED, *TEXTS])
 @given(value=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_random_values_reach_the_program(script, value, place):
+def test_random_values_reach_the_program(script: str, value: str, place: Path) -> None:
     plain = perform(script, "PLAIN", SHELLS[0], place)
     assert perform(script, value, SHELLS[0], place) == plain.replace(b"PLAIN", value.encode())
 
@@ -129,7 +129,7 @@ BASH_ONLY = {
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
 @pytest.mark.parametrize("script", BASH_ONLY.values(), ids=BASH_ONLY)
-def test_the_same_in_the_words_that_only_bash_knows(script, place):
+def test_the_same_in_the_words_that_only_bash_knows(script: str, place: Path) -> None:
     plain = perform(script, "PLAIN", SHELLS[0], place)
     for value in HOSTILE:
         assert perform(script, value, SHELLS[0], place) == plain.replace(b"PLAIN", value.encode())
@@ -234,7 +234,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("script", "place"), REFUSED, ids=[script for script, _ in REFUSED])
-def test_a_value_is_refused_where_it_would_be_read_as_code(script, place):
+def test_a_value_is_refused_where_it_would_be_read_as_code(script: str, place: str) -> None:
     with pytest.raises(ScriptFaults) as caught:
         parse_script(script)
     slip = caught.value.slips[0]
@@ -264,11 +264,11 @@ def test_a_value_is_refused_where_it_would_be_read_as_code(script, place):
         "if ! grep -q ${{ x }} f; then echo no; elif true; then :; fi",
     ],
 )
-def test_a_value_is_welcome_as_any_other_argument(script):
+def test_a_value_is_welcome_as_any_other_argument(script: str) -> None:
     assert parse_script(script).values
 
 
-def test_every_misplaced_value_is_named():
+def test_every_misplaced_value_is_named() -> None:
     with pytest.raises(ScriptFaults) as caught:
         parse_script("echo '${{ a }}' ${{ b }} $((${{ c }}))")
     assert [slip.message for slip in caught.value.slips] == [
@@ -278,14 +278,14 @@ def test_every_misplaced_value_is_named():
 
 
 @pytest.mark.parametrize("shell", ["python3", "/usr/bin/perl", "node -", "fish"])
-def test_no_value_may_stand_in_a_script_for_another_interpreter(shell):
+def test_no_value_may_stand_in_a_script_for_another_interpreter(shell: str) -> None:
     with pytest.raises(ScriptFaults, match="cannot stand in a script for"):
         parse_script("print(${{ x }})", shell)
     assert parse_script("print(1)", shell) == Script("print(1)")
 
 
 @pytest.mark.parametrize("shell", ["sh", "/bin/bash -x", "dash", "zsh", "ksh"])
-def test_a_shell_of_ones_own_is_always_used(shell):
+def test_a_shell_of_ones_own_is_always_used(shell: str) -> None:
     assert parse_script("echo ${{ x }}", shell).argv is None
     assert parse_script("make all", shell).argv is None
 
@@ -307,7 +307,7 @@ def argv(script: str) -> list[str] | None:
         ("${{ tool }} x", ["${{ tool }}", "x"]),
     ],
 )
-def test_a_plain_command_needs_no_shell(script, words):
+def test_a_plain_command_needs_no_shell(script: str, words: list[str]) -> None:
     assert argv(script) == words
 
 
@@ -333,11 +333,11 @@ def test_a_plain_command_needs_no_shell(script, words):
         *("a 'b", "time a", "exec a", "source a", ". a", "%1", "set -x", "test -f a", "wait", "é"),
     ],
 )
-def test_whatever_means_something_to_the_shell_goes_to_the_shell(script):
+def test_whatever_means_something_to_the_shell_goes_to_the_shell(script: str) -> None:
     assert parse_script(script) == Script(script)
 
 
-def test_the_shell_sees_variables_in_the_place_of_values():
+def test_the_shell_sees_variables_in_the_place_of_values() -> None:
     script = parse_script('a ${{ x }} b${{ y }} "${{ z }}"; cat <<EOF\n${{ t }}\nEOF\n')
     assert script.text == (
         'a "${WFCTL_VALUE_1}" b"${WFCTL_VALUE_2}" "${WFCTL_VALUE_3}"; cat <<EOF\n${WFCTL_VALUE_4}\nEOF\n'
@@ -348,12 +348,12 @@ def test_the_shell_sees_variables_in_the_place_of_values():
 @pytest.mark.parametrize(
     ("value", "text"), [("a\n", "a\n"), (1, "1"), (0.5, "0.5"), (True, "true"), (None, "null"), ("é\udc80", "é\udc80")]
 )
-def test_a_value_in_a_script_reads_as_in_text(value, text):
+def test_a_value_in_a_script_reads_as_in_text(value: object, text: str) -> None:
     assert value_text(value) == text
 
 
 @pytest.mark.parametrize("value", [[1], {"a": 1}, "a\0b", "\ud800", FileValue(1)])
-def test_what_no_argument_can_hold_is_an_error(value):
+def test_what_no_argument_can_hold_is_an_error(value: object) -> None:
     with pytest.raises(ExpressionError):
         value_text(value)
 
@@ -362,27 +362,8 @@ SHELL_TEXT = st.lists(
     st.sampled_from(
         [
             *"'\"`};|&\\a #={\té\n",
-            "${{ x }}",
-            "$(",
-            ")",
-            "${",
-            "<<E\n",
-            "E\n",
-            "((",
-            "))",
-            "[[",
-            "]]",
-            "case ",
-            " in ",
-            "esac",
-            ";;",
-            "eval ",
-            "sh",
-            "-c",
-            "<(",
-            ">",
-            "2>",
-            "f()",
+            *("${{ x }}", "$(", ")", "${", "<<E\n", "E\n", "((", "))", "[[", "]]", "case ", " in ", "esac", ";;"),
+            *("eval ", "sh", "-c", "<(", ">", "2>", "f()"),
         ]
     )
 ).map("".join)
@@ -390,6 +371,6 @@ SHELL_TEXT = st.lists(
 
 @given(SHELL_TEXT)
 @settings(max_examples=300, deadline=None)
-def test_any_text_is_a_script_or_a_fault(text):
+def test_any_text_is_a_script_or_a_fault(text: str) -> None:
     with suppress(ScriptFaults):
         parse_script(text)

@@ -1,39 +1,34 @@
 """The verbs, one function each: arguments in, plain data out.
 
-The only place that chooses the real clock, executor, store and views. Parses no argv, prints nothing."""
+Parses no argv, prints nothing, and leaves the driving of a run to `driver`."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wfctl import __version__, flow, history, instant, plugins
+from wfctl import __version__, flow, history, instant
 from wfctl import events as ev
-from wfctl.errors import ExitCode, Fault, Invalid, StateError, UsageError, WfctlError
+from wfctl.driver import Watching, drive, fetch, pin
+from wfctl.errors import ExitCode, Fault, Invalid, StateError, UsageError
 from wfctl.history import Record
 from wfctl.plan import Plan, Request
 from wfctl.recall import Recall
 from wfctl.record import dataclass
-from wfctl.scope import During
 from wfctl.state import DONE, RunState, RunStatus
 from wfctl.store import RunFolder, Store
 
 if TYPE_CHECKING:
-    from wfctl.engine import Watcher
     from wfctl.forecast import Forecast
-    from wfctl.jobs import Place
+    from wfctl.renderers.picture import Picture
 
 LONG_JOURNAL = 1024 * 1024
 """Bytes of a journal from which a checkpoint of the state saves more than opening the cache costs."""
-
-CHECKPOINT_EVENTS = 20_000
-"""How many events lie between two checkpoints of a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +43,6 @@ class Asked:
     until: Sequence[str] = ()
     only: Sequence[str] = ()
     of: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Watching:
-    """Who looks on: told of the run before it begins, of each turn's events, and that it has ended."""
-
-    begin: Callable[[Record], None] = lambda record: None
-    events: Watcher = lambda events, state: None
-    end: Callable[[Record], None] = lambda record: None
-    warn: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +77,10 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
         plan = flow.planned(opened, request)
     else:
         plan = replace(plan, run={"id": folder.id, "started": request.started})
-    from wfctl import journal
+    definition = pin(folder, opened.definition, 1)
+    from wfctl.journal import JournalWriter
 
-    definition = "workflow.json"
-    try:
-        from wfctl.store import write_whole
-
-        write_whole(folder.path / definition, opened.definition.to_bytes())
-    except OSError as error:
-        raise journal.refusal("write", folder.path / definition, error) from None
-    writer = journal.JournalWriter.create(folder)
+    writer = JournalWriter.create(folder)
     started = ev.RunStarted(
         time=now,
         run=folder.id,
@@ -121,7 +100,7 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
         ev.NodeServed(time=now, node=name, output=output, stored=stored, of=of or "")
         for name, (output, stored) in given.items()
     ]
-    return _drive(record, writer, facts, watching)
+    return Outcome(record, drive(record, writer, facts, watching))
 
 
 def resume(
@@ -138,13 +117,13 @@ def resume(
         writer, reading = journal.JournalWriter.resume(folder, skip=skip, chain=chain)
         return reading
 
-    with _cache(store, folder) as cache:
-        try:
+    try:
+        with _cache(store, folder) as cache:
             record = history.open_run(folder, take, cache)
-            return _go_on(record, writer, watching, update, tuple(start_from))
-        finally:
-            if writer is not None:
-                writer.close()
+        return _go_on(record, writer, watching, update, tuple(start_from))
+    finally:
+        if writer is not None:
+            writer.close()
 
 
 def _go_on(record: Record, writer: Any, watching: Watching, update: bool, again: tuple[str, ...]) -> Outcome:
@@ -174,107 +153,7 @@ def _go_on(record: Record, writer: Any, watching: Watching, update: bool, again:
         facts.append(event)
     folder.make_folders()
     facts.append(ev.RunResumed(time=now, again=again, version=__version__))
-    outcome = _drive(record, writer, facts, watching, plan if updated else None)
-    return replace(outcome, notes=(*notes, *outcome.notes))
-
-
-def _drive(
-    record: Record, writer: Any, facts: Sequence[ev.Event], watching: Watching, new_plan: Plan | None = None
-) -> Outcome:
-    """Drive the run to its end in this process: the real clock, the real executor."""
-    from wfctl import outputs
-    from wfctl.attempt import Attempts
-    from wfctl.engine import Engine
-    from wfctl.executors.local import LocalExecutor
-
-    state, folder = record.state, record.folder
-    if new_plan is not None:
-        update = facts[0]
-        assert isinstance(update, ev.RunUpdated)
-        writer.append(ev.to_data(update))
-        state.adopt(new_plan, update)
-        record.pins.append(update)
-        facts = facts[1:]
-    plan = state.plan
-    try:
-        os.chdir(plan.root)
-    except OSError as error:
-        raise UsageError(f'the root folder "{plan.root}" cannot be entered: {(error.strerror or "").lower()}') from None
-    during = During(plan, state, lambda output, stored: _fetch(folder, output, stored))
-    attempts = Attempts(plan, during, plugins.kind, places(folder), lambda: state.settled)
-    clock = Clock(max(facts[0].time, state.time))
-    environ = {
-        **os.environ,
-        **plan.env,
-        "WFCTL_RUN_ID": folder.id,
-        "WFCTL_RUN_DIR": str(folder.path),
-        "TMPDIR": str(folder.tmp),
-    }
-    watching.begin(record)
-    try:
-        with LocalExecutor(clock, root=plan.root, environ=environ, grace=plan.grace) as executor:
-            engine = Engine(
-                state,
-                journal=writer,
-                executor=executor,
-                clock=clock,
-                during=during,
-                prepare=attempts.job,
-                collect=outputs.collect,
-                watchers=[watching.events, _Checkpoints(record, writer)],
-                warn=watching.warn,
-                point=crash_point(os.environ),
-            )
-            for event in facts:
-                engine.record(event)
-            engine.run()
-    except WfctlError:
-        raise
-    except Exception as error:
-        error.add_note(f"the run's folder: {folder.path}")
-        raise
-    finally:
-        watching.end(record)
-        writer.close()
-    _remove_tree(folder.tmp)
-    assert state.exit_code is not None
-    return Outcome(record, state.exit_code)
-
-
-class Clock:
-    """Seconds since the epoch by the monotonic clock, so that they never go back: not even after `start`."""
-
-    def __init__(self, start: float) -> None:
-        self._offset = max(start, time.time()) - time.monotonic()
-
-    def now(self) -> float:
-        return time.monotonic() + self._offset
-
-
-class _Checkpoints:
-    """Keeps a checkpoint of the state now and then, so that a long journal need not be replayed whole."""
-
-    def __init__(self, record: Record, writer: Any) -> None:
-        self._record = record
-        self._writer = writer
-        self._kept = writer.position
-
-    def __call__(self, events: Sequence[ev.Event], state: RunState) -> None:
-        new = self._writer.position - self._kept
-        if new < CHECKPOINT_EVENTS and not (state.finished is not None and new > CHECKPOINT_EVENTS // 10):
-            return
-        from wfctl.cache import Cache
-
-        self._kept = self._writer.position
-        folder = self._record.folder
-        cache = Cache.open(folder.path.parent.parent / "cache")
-        if cache is not None:
-            try:
-                cache.save_checkpoint(
-                    folder.id, self._writer.position, history.checkpoint_of(self._record), self._writer.chain
-                )
-            finally:
-                cache.close()
+    return Outcome(record, drive(record, writer, facts, watching, plan if updated else None), tuple(notes))
 
 
 @contextmanager
@@ -295,54 +174,6 @@ def _cache(store: Store, folder: RunFolder) -> Iterator[Any]:
     finally:
         if cache is not None:
             cache.close()
-
-
-def crash_point(environ: Mapping[str, str]) -> Callable[[str], None]:
-    """A hook for tests: `WFCTL_TEST_CRASH=point:n` kills this process at the n-th passage of a named point."""
-    wanted = environ.get("WFCTL_TEST_CRASH")
-    if not wanted:
-        return lambda name: None
-    point, _, count = wanted.partition(":")
-    left = int(count or 1)
-
-    def passed(name: str) -> None:
-        nonlocal left
-        if point in (name, "any"):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    return passed
-
-
-def places(folder: RunFolder) -> Callable[[str, int], Place]:
-    """Where the attempts of a run leave things."""
-    from wfctl.jobs import Place
-
-    logs, outputs, tmp = f"{folder.logs}/", f"{folder.outputs}/", f"{folder.tmp}/"
-
-    def place_of(node: str, attempt: int) -> Place:
-        name = f"{history.file_name(node)}.{attempt}"
-        return Place(
-            log=f"{logs}{name}.log",
-            stdout=f"{logs}{name}.out",
-            output=f"{outputs}{name}",
-            stdin=f"{tmp}{name}.stdin",
-            values=f"{tmp}{name}.value-",
-        )
-
-    return place_of
-
-
-def _fetch(folder: RunFolder, output: object, stored: bool) -> object:
-    if not stored:
-        return output
-    from wfctl import outputs
-
-    try:
-        return outputs.fetch(str(folder.path), output, stored)
-    except (OSError, ValueError) as error:
-        raise StateError(f'an output of run "{folder.id}" cannot be read back: {error}') from None
 
 
 def _recall(store: Store) -> Recall:
@@ -369,30 +200,26 @@ def _given(plan: Plan, store: Store, of: str | None) -> dict[str, tuple[Any, boo
         if run_ is None or run_.state not in DONE:
             how = "does not have it" if run_ is None else f"has it {run_.state}"
             raise UsageError(f'"{name}" is left out, and run {past.folder.id} {how}; run it too, or name another run')
-        output = _fetch(past.folder, run_.output, run_.stored)
+        output = fetch(past.folder, run_.output, run_.stored)
         found[name] = (output, False)
     return found
 
 
 def _update(record: Record, now: float) -> tuple[ev.RunUpdated, Plan, list[str]]:
     """The file as it is now, pinned as the next definition of the run; and which nodes changed."""
-    from wfctl import journal
-    from wfctl.store import write_whole
-
-    opened = flow.read(record.first.file)
-    opened.refuse()
     request = history.request_from_data(record.pins[-1].request)
-    request = replace(request, environ=_environ(opened))
+    opened = flow.read(record.first.file, request.settings)
+    environ = _environ(opened)
+    kept = {name: value for name, value in request.params.items() if name in opened.workflow.params}
+    request = replace(request, environ=environ, params=flow.params(opened, (), None, environ, kept))
     plan = flow.planned(opened, request)
-    name = f"workflow.{len(record.pins) + 1}.json"
-    try:
-        write_whole(record.folder.path / name, opened.definition.to_bytes())
-    except OSError as error:
-        raise journal.refusal("write", record.folder.path / name, error) from None
     before = history.read_definition(record.folder, record.pins[-1].definition).data
     changed = [n for n in plan.nodes if _node_data(before, n) != _node_data(opened.document.data, n)]
     event = ev.RunUpdated(
-        time=now, digest=opened.document.digest, definition=name, request=history.request_to_data(request)
+        time=now,
+        digest=opened.document.digest,
+        definition=pin(record.folder, opened.definition, len(record.pins) + 1),
+        request=history.request_to_data(request),
     )
     return event, plan, changed
 
@@ -423,6 +250,7 @@ def _request(opened: flow.Flow, asked: Asked) -> Request:
         _machine(opened.path),
         params=params,
         environ=environ,
+        settings=tuple(asked.settings),
         start_from=tuple(asked.start_from),
         until=tuple(asked.until),
         only=tuple(asked.only),
@@ -449,16 +277,6 @@ def _nothing_read() -> Any:
     from wfctl.journal import FORMAT, Reading
 
     return Reading([], False, FORMAT, "", 0, 0)
-
-
-def _remove_tree(path: Path) -> None:
-    # Nearly always empty: not worth the import of shutil.
-    try:
-        path.rmdir()
-    except OSError:
-        import shutil
-
-        shutil.rmtree(path, ignore_errors=True)
 
 
 # -- before a run
@@ -578,84 +396,23 @@ def output(run_id: str, node: str | None, store: Store) -> object:
     if run_.state not in DONE:
         state = history.node_document(record, node, record.status())["state"]
         raise UsageError(f'"{node}" has no output in run {record.folder.id}: it is {state}')
-    return _fetch(record.folder, run_.output, run_.stored)
+    return fetch(record.folder, run_.output, run_.stored)
 
 
 # -- pictures
 
 
-def picture(what: str, store: Store) -> Any:
+def picture(what: str, store: Store) -> Picture:
     """The picture of a workflow file, or of a run with its states. Where both are there, the file wins."""
-    from wfctl.renderers.picture import Picture, PictureEdge, PictureNode
+    from wfctl import drawing
 
-    record = None
     if os.path.exists(what) or what.endswith((".yaml", ".yml")):
-        plan = sound(what)
-    else:
-        try:
-            record = open_record(what, store)
-        except UsageError as error:
-            raise UsageError(f'there is no file "{what}", and {error}') from None
-        plan = record.plan
-    critical = set(plan.critical_path) if record is None and len(plan.critical_path) > 1 else set()
-    status = record.status() if record else ""
-    nodes = []
-    for name, planned in plan.nodes.items():
-        run_ = record.state.nodes[name] if record else None
-        shown = history.node_document(record, name, status) if record else None
-        nodes.append(
-            PictureNode(
-                id=name,
-                kind=planned.node.kind,
-                state=shown["state"] if shown else None,
-                seconds=run_.seconds if run_ and run_.started is not None else None,
-                section="finally" if planned.node.section == "finally" else "nodes",
-                critical=name in critical,
-            )
-        )
-    edges = tuple(PictureEdge(need, name) for name, planned in plan.nodes.items() for need in planned.needs)
-    return Picture(title=plan.name, nodes=tuple(nodes), edges=edges, state=status or None)
-
-
-def timeline(forecast: Forecast) -> Any:
-    """A forecast as the timeline that is drawn of it."""
-    from wfctl.renderers.timeline import Bar, Timeline, Usage
-    from wfctl.spec import LEVELS
-
-    plan, critical = forecast.plan, set(forecast.plan.critical_path)
-    bars = tuple(
-        Bar(
-            node=name,
-            start=start,
-            finish=forecast.finish[name],
-            critical=name in critical,
-            level=LEVELS[plan.nodes[name].level],
-            note="" if plan.nodes[name].node.when is True else "if its `when` holds",
-        )
-        for name, start in forecast.start.items()
-    )
-    wanted = {name for planned in plan.nodes.values() for name, _ in planned.demand}
-    usage = []
-    for name, budget in plan.budget.items():
-        if name in wanted:
-            unit: Any = "cpu" if name == "cpu" else "bytes" if budget >= 1024 * 1024 else "count"
-            scale = 1000 if name == "cpu" else 1
-            steps = tuple((moment, amount / scale) for moment, amount in forecast.usage(name))
-            usage.append(Usage(name, budget / scale, unit, steps))
-    left_out = [n for n, p in plan.nodes.items() if n not in forecast.start and not p.given]
-    notes = [f"not in the plan, for it assumes success: {', '.join(left_out[:8])}"] if left_out else []
-    unsaid = sum(1 for name in forecast.start if plan.nodes[name].node.estimate is None)
-    if unsaid:
-        notes.append(f"{unsaid} of {len(bars)} nodes have no estimate and count as 1s")
-    return Timeline(
-        workflow=plan.name,
-        makespan=forecast.makespan,
-        bounds={name: bound for name, bound in plan.bounds.items() if bound > 0},
-        bars=bars,
-        usage=tuple(usage),
-        concurrency=plan.concurrency,
-        notes=tuple(notes),
-    )
+        return drawing.picture(sound(what))
+    try:
+        record = open_record(what, store)
+    except UsageError as error:
+        raise UsageError(f'there is no file "{what}", and {error}') from None
+    return drawing.picture(record.plan, record)
 
 
 def write_file(path: str, text: str) -> None:

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from wfctl import expr, quantity, values
 from wfctl.jobs import Job, Kind, Place
-from wfctl.plan import Plan, Planned, confined
+from wfctl.paths import confined
+from wfctl.plan import Plan, Planned
 from wfctl.scope import During
 from wfctl.state import RunStatus
 
@@ -46,6 +47,8 @@ class Attempts:
         }
         for name, value in node.env.items():
             env[name] = values.checked(expr.as_text(expr.evaluate_value(value, names)), f"env.{name}")
+        if node.dynamic and node.reads:  # what is known before the run was looked at then
+            tuple(self.paths(node.reads, names, "reads"))
         writes = tuple(self.paths(node.writes, names, "writes")) if node.writes else ()
         files = {}
         if node.stdin is not None:

@@ -403,7 +403,7 @@ def _show_plan(forecast: Any, json: bool) -> None:
     if json:
         _print_json(forecast.document())
         return
-    from wfctl.app import timeline
+    from wfctl.drawing import timeline
     from wfctl.renderers.timeline import render
     from wfctl.screen import Screen
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from wfctl import events as ev
-from wfctl import expr
+from wfctl import expr, quantity
 from wfctl.errors import Bug, ExitCode
 from wfctl.jobs import Completion, Ending
 from wfctl.record import dataclass
@@ -218,7 +218,7 @@ def _verdict(
         case Ending.NOT_STARTED:
             return "not_started", completion.error
         case Ending.TIMED_OUT:
-            return "timed_out", completion.error
+            return "timed_out", completion.error or f"timed out after {_limit(during.spec(name).timeout, completion)}"
         case Ending.LOST:
             return "lost", completion.error
     expect = during.spec(name).expect
@@ -243,6 +243,13 @@ def _verdict(
     if left.missing:
         return "writes", f"did not write {', '.join(left.missing[:5])}"
     return "", ""
+
+
+def _limit(timeout: object, completion: Completion) -> str:
+    """The time that an attempt had: as written, or as long as it took where an expression or a grace decided it."""
+    if isinstance(timeout, float) and timeout <= completion.seconds:
+        return quantity.shown_seconds(timeout)
+    return quantity.shown_seconds(completion.seconds)
 
 
 def _again(during: During, name: str, left: Leavings, code: int | None, error: str, attempt: int) -> tuple[bool, str]:

@@ -11,8 +11,8 @@ from typing import Any
 from wfctl import expr, quantity, scope
 from wfctl.errors import UsageError, nearest
 from wfctl.kinds.run import Command
+from wfctl.node import LEVELS
 from wfctl.plan import Plan, Planned
-from wfctl.spec import LEVELS
 
 
 def workflow(plan: Plan) -> dict[str, Any]:

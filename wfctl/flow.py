@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from wfctl import expr, load, plan, plugins, spec
@@ -105,14 +106,22 @@ def planned(flow: Flow, request: Request) -> Plan:
     return made
 
 
-def params(flow: Flow, texts: Sequence[str], file: str | None, environ: Mapping[str, str]) -> dict[str, object]:
+def params(
+    flow: Flow,
+    texts: Sequence[str],
+    file: str | None,
+    environ: Mapping[str, str],
+    before: Mapping[str, object] = MappingProxyType({}),
+) -> dict[str, object]:
     """The params as given by `-p NAME=VALUE` texts over `--params-file`, every one checked, defaults not filled in.
+
+    `before` are values of an earlier time, under both.
 
     Raises Invalid with the faults of the params and of the file together.
     """
     schemas = flow.workflow.params
     faults: list[Fault] = []
-    given: dict[str, object] = {}
+    given = dict(before)
     source: dict[str, str] = {}
     for name, value in (load.read_params(file) if file else {}).items():
         given[name], source[name] = value, file or ""

@@ -15,9 +15,9 @@ from wfctl.decide import Leavings
 from wfctl.engine import Engine
 from wfctl.executors.simulated import SimulatedExecutor
 from wfctl.jobs import Completion, Job
+from wfctl.node import AFTER_WORK, LEVELS
 from wfctl.plan import Plan
 from wfctl.scope import During, Names
-from wfctl.spec import AFTER_WORK, LEVELS
 from wfctl.state import RunState
 
 

@@ -5,18 +5,21 @@ Knows nothing of files, clocks or the machine: what it needs of them is in the `
 from __future__ import annotations
 
 import posixpath
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
-from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import Any
 
 from wfctl import expr, graph, quantity, scope
 from wfctl.errors import Problem, Where
+from wfctl.node import LEVELS, PLANNED, Node, Value
+from wfctl.paths import Written, confined, parents
 from wfctl.policy import POLICIES
 from wfctl.record import dataclass
-from wfctl.spec import LEVELS, PLANNED, Node, Value, Workflow, cycle_text
+from wfctl.spec import Workflow, cycle_text
 from wfctl.values import checked
+
+ON_FAILURE = ("stop", "continue", "cancel")
 
 DEFAULT_ESTIMATE = 1.0
 """Seconds that a node is taken to need when nothing is known of it."""
@@ -29,8 +32,8 @@ Demand = tuple[tuple[str, int], ...]
 class Request:
     """What one run was asked for, and the facts it leans on. Recorded; a plan is made from it again at any time.
 
-    `started` is UTC text, `folder` the file's own. `machine` holds the budgets of cpu and memory that count where the file
-    names none, `cores` the concurrency where it names none.
+    `started` is UTC text, `folder` the file's own. `machine` holds the budgets of cpu and memory that count where the
+    file names none, `cores` the concurrency where it names none.
     """
 
     params: Mapping[str, object] = field(default_factory=dict)
@@ -41,6 +44,8 @@ class Request:
     cores: int = 1
     machine: Mapping[str, int] = field(default_factory=dict)
     grace: float = 10.0
+    settings: tuple[str, ...] = ()
+    """What was laid over the file, for an update of it."""
     start_from: tuple[str, ...] = ()
     until: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
@@ -93,7 +98,9 @@ def build(workflow: Workflow, request: Request) -> tuple[Plan, list[Problem]]:
     return _Planner(workflow, request).build()
 
 
-def params_of(workflow: Workflow, given: Mapping[str, object], run: Mapping[str, object], environ: Mapping[str, str]) -> tuple[dict[str, object], list[Problem]]:
+def params_of(
+    workflow: Workflow, given: Mapping[str, object], run: Mapping[str, object], environ: Mapping[str, str]
+) -> tuple[dict[str, object], list[Problem]]:
     """The values of all params: as given, else by default, which may use earlier ones.
 
     A required one that was not given is `expr.UNKNOWN` here; to refuse it is the caller's affair.
@@ -116,7 +123,9 @@ def params_of(workflow: Workflow, given: Mapping[str, object], run: Mapping[str,
     return params, problems
 
 
-def env_of(workflow: Workflow, params: Mapping[str, object], run: Mapping[str, object], environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:
+def env_of(
+    workflow: Workflow, params: Mapping[str, object], run: Mapping[str, object], environ: Mapping[str, str]
+) -> tuple[dict[str, str], list[Problem]]:
     """The workflow's `env` as text. `NAME: {default: …}` is taken from `environ`, or is required there."""
     env: dict[str, str] = {}
     problems: list[Problem] = []
@@ -214,7 +223,7 @@ class _Planner:
             budget=budget,
             concurrency=concurrency,
             policy=str(self.setting("policy", workflow.policy, _among(POLICIES), "priority")),
-            on_failure=str(self.setting("on_failure", workflow.on_failure, _among(("stop", "continue", "cancel")), "stop")),
+            on_failure=str(self.setting("on_failure", workflow.on_failure, _among(ON_FAILURE), "stop")),
             timeout=self.setting("timeout", workflow.timeout, quantity.seconds, None),
             grace=self.setting("grace", workflow.grace, quantity.seconds, self.request.grace),
             root=root,
@@ -282,11 +291,14 @@ class _Planner:
             elif wanted > budget[name]:
                 has = quantity.shown_amount(name, budget[name])
                 what = f"needs {quantity.shown_amount(name, wanted)}, the budget is {has}"
-                hint = "" if name in declared else f"that is this machine's; say resources: {{{name}: …}} to plan for another"
+                here = f"that is this machine's; say resources: {{{name}: …}} to plan for another"
+                hint = "" if name in declared else here
                 self.problems.append(Problem(where, what, hint))
         return tuple(sorted(node.resources.items()))
 
-    def levels(self, nodes: Mapping[str, Node], ordered: list[str], after: Mapping[str, Collection[str]]) -> dict[str, int]:
+    def levels(
+        self, nodes: Mapping[str, Node], ordered: list[str], after: Mapping[str, Collection[str]]
+    ) -> dict[str, int]:
         """Each node's level, inherited by all that it needs: the higher wins."""
         levels: dict[str, int] = {}
         for name in reversed(ordered):
@@ -304,7 +316,9 @@ class _Planner:
             missing = sum(need in out for need in before) if out else 0
             if before and node.trigger == "any_failed":
                 out.add(name)
-            elif missing and (node.trigger == "all_succeeded" or (node.trigger == "any_succeeded" and missing == len(before))):
+            elif missing and node.trigger == "all_succeeded":
+                out.add(name)
+            elif missing and missing == len(before) and node.trigger == "any_succeeded":
                 out.add(name)
             elif node.when is not True and node.section == "nodes":
                 try:
@@ -359,7 +373,7 @@ class _Planner:
                     reads += [(name, path) for path in self.paths(node, "reads", root)]
         if not writers:
             return
-        index = _PathIndex(writers)
+        index = Written(writers)
         found: dict[str, dict[str, None]] = {}
         for name, path in reads:
             for written in index.matching(path):
@@ -373,17 +387,32 @@ class _Planner:
     def check_writers(
         self, nodes: Mapping[str, Node], needs: Mapping[str, tuple[str, ...]], writers: Mapping[str, list[str]]
     ) -> None:
+        """Two writers of a path, or one of a folder and one of what lies in it, come one after the other."""
         shared = {path: names for path, names in writers.items() if len(names) > 1}
-        if not shared:
+        inside: dict[str, list[str]] = {}  # written folders, and what is written in them
+        for path in writers:
+            for parent in parents(path):
+                if parent in writers:
+                    inside.setdefault(parent, []).append(path)
+        if not shared and not inside:
             return
         place = {name: i for i, name in enumerate(graph.order(needs))}
         for path, names in shared.items():
             ordered = sorted(names, key=lambda n: (nodes[n].section == "finally", place.get(n, 0)))
-            for one, other in zip(ordered, ordered[1:], strict=False):
+            for one, other in pairwise(ordered):
                 if nodes[one].section == nodes[other].section and not _comes_after(other, one, needs, place):
                     where = (nodes[other].section, other, "writes")
                     what = f'"{path}" is written by "{one}" too, and neither comes after the other'
                     self.problems.append(Problem(where, what, "let one need the other, or write two files"))
+        after = graph.successors(needs) if inside else {}
+        for folder, files in inside.items():
+            for one in writers[folder]:
+                found = {n: path for path in files for n in writers[path] if nodes[n].section == nodes[one].section}
+                for other in _strangers(one, found, needs, after, place):
+                    where = (nodes[other].section, other, "writes")
+                    inner = f'"{found[other]}" lies in "{folder}", which "{one}" writes'
+                    what = f"{inner}, and neither comes after the other"
+                    self.problems.append(Problem(where, what, "let one need the other, or write to another folder"))
 
     def paths(self, node: Node, key: str, root: str) -> Iterator[str]:
         """The paths under `reads` or `writes` that are known before the run, checked and made plain."""
@@ -423,92 +452,38 @@ def _comes_after(later: str, earlier: str, needs: Mapping[str, tuple[str, ...]],
     return False
 
 
+def _strangers(
+    one: str,
+    others: Iterable[str],
+    needs: Mapping[str, Collection[str]],
+    after: Mapping[str, Collection[str]],
+    place: Mapping[str, int],
+) -> list[str]:
+    """Those of `others` that no path of edges joins with `one`; looks at nothing that stands beyond them."""
+    kin = {one, *needs[one], *after[one]}  # mostly that is all
+    left = [name for name in others if name not in kin]
+    if not left:
+        return []
+    places = [place.get(name, 0) for name in (one, *left)]
+    first, last = min(places), max(places)
+    for steps in (needs, after):
+        seen = {one}
+        todo = [one]
+        while todo:
+            for name in steps[todo.pop()]:
+                if name not in seen and first <= place.get(name, 0) <= last:
+                    seen.add(name)
+                    todo.append(name)
+        kin |= seen
+    return [name for name in left if name not in kin]
+
+
 class SelectionError(Exception):
     """`--from`, `--until` or `--only` names a node that is not there."""
 
     def __init__(self, option: str, name: str, known: list[str]) -> None:
         super().__init__(f'{option}: no node named "{name}"')
         self.option, self.name, self.known = option, name, known
-
-
-class _PathIndex:
-    """Written paths, sorted, so that a glob or a folder looks only at those that begin like it."""
-
-    def __init__(self, written: Collection[str]) -> None:
-        self.exact = set(written)
-        self.sorted = sorted(written)
-        self.globs: dict[str, list[str]] = {}
-        for path in filter(_is_glob, self.sorted):
-            self.globs.setdefault(_start(path), []).append(path)
-        self.lengths = {len(start) for start in self.globs}
-
-    def matching(self, read: str) -> Iterator[str]:
-        """The written paths that `read` touches: itself, what lies in it, what it lies in, what matches."""
-        if read in self.exact:
-            yield read
-        parent = posixpath.dirname(read)
-        while parent and parent != "/":
-            if parent in self.exact:
-                yield parent
-            parent = posixpath.dirname(parent)
-        if _is_glob(read):
-            yield from (path for path in self.starting(_start(read)) if path != read and _matches(path, read))
-        else:
-            yield from self.starting("" if read == "." else read + "/")
-            globs = (glob for length in self.lengths for glob in self.globs.get(read[:length], ()))
-            yield from (glob for glob in globs if _matches(read, glob))
-
-    def starting(self, prefix: str) -> Iterator[str]:
-        for i in range(bisect_left(self.sorted, prefix), len(self.sorted)):
-            if not self.sorted[i].startswith(prefix):
-                return
-            yield self.sorted[i]
-
-
-def _is_glob(path: str) -> bool:
-    return any(c in path for c in "*?[")
-
-
-def _start(glob: str) -> str:
-    """What all that a glob matches begins with."""
-    return glob[: min(i for i in map(glob.find, "*?[") if i >= 0)]
-
-
-def _matches(path: str, glob: str) -> bool:
-    """Whether a path is one of the glob, or lies in a folder that is.
-
-    Folder by folder, for only `**` passes from one into the next, and stands for none as well. At most the product
-    of both lengths: a regular expression of many `*` would try for ever.
-    """
-    parts, wanted = path.split("/"), glob.split("/")
-    i = j = 0
-    again: tuple[int, int] | None = None  # where to go on when the last `**` takes one folder more
-    while j < len(wanted):
-        if wanted[j] == "**":
-            j += 1
-            again = i, j
-        elif i < len(parts) and fnmatchcase(parts[i], wanted[j]):
-            i, j = i + 1, j + 1
-        elif again is not None and again[0] < len(parts):
-            i, j = again = again[0] + 1, again[1]
-        else:
-            return False
-    return True
-
-
-def confined(path: object, root: str) -> str:
-    """`path` relative to `root`, made plain. ValueError where it is no path or leads out of `root`."""
-    if not isinstance(path, str) or not path or "\0" in path:
-        raise ValueError(f"expected a path, got {quantity.shown(path)}")
-    plain = posixpath.normpath(path)
-    if posixpath.isabs(plain):
-        base = posixpath.normpath(root)
-        if posixpath.isabs(base) and (plain + "/").startswith(base.rstrip("/") + "/"):
-            return posixpath.relpath(plain, base)
-        raise ValueError(f'"{path}" lies outside of the root folder; paths are relative to it')
-    if plain == ".." or plain.startswith("../"):
-        raise ValueError(f'"{path}" leads out of the root folder; set root: .. where that is meant')
-    return plain
 
 
 def lower_bounds(planned: Sequence[Planned], budget: Mapping[str, int], concurrency: int) -> dict[str, float]:

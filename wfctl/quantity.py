@@ -43,6 +43,19 @@ def seconds(value: object) -> float:
     raise ValueError(f"expected a duration such as 500ms, 10s or 1h30m, got {shown(value)}")
 
 
+def shown_seconds(value: float) -> str:
+    """A duration as people write it, to a thousandth or three digits: 0.2 is `200ms`, 5400 is `1h30m`."""
+    if value < 0.9995:
+        return f"{value * 1000:.0f}ms"
+    if value < 60:
+        return f"{value:.3g}s"
+    whole, text = round(value), ""
+    for unit, length in zip("dhms", (86400, 3600, 60, 1), strict=True):
+        count, whole = divmod(whole, length)
+        text += f"{count}{unit}" if count else ""
+    return text
+
+
 def size(value: object) -> int:
     """`512MiB 16GiB 2GB`, or a number of bytes, as bytes. ValueError says what is wrong."""
     if isinstance(value, str):

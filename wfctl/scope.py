@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from wfctl import expr
 
 if TYPE_CHECKING:
+    from wfctl.node import Node
     from wfctl.plan import Plan
-    from wfctl.spec import Node
     from wfctl.state import NodeRun, RunState
 
 Names = dict[str, object]

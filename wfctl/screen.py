@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TextIO
 from wfctl.record import dataclass
 
 if TYPE_CHECKING:
-    from wfctl.app import Outcome, Watching
+    from wfctl.app import Outcome
+    from wfctl.driver import Watching
     from wfctl.history import Record
     from wfctl.renderers.plain import Plain, Tail
 
@@ -104,7 +105,7 @@ def _drop(stream: TextIO) -> None:
 
 def watching(json: bool) -> Watching:
     """The view of a run for this user: JSON lines, a live view on a terminal, else plain lines."""
-    from wfctl.app import Watching
+    from wfctl.driver import Watching
     from wfctl.renderers.plain import ending
 
     error = writer(sys.stderr)

@@ -4,23 +4,21 @@ Knows nothing of YAML, of parameters' values, of the machine or of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import field
 from typing import Any
 
 from wfctl import expr, graph, quantity
 from wfctl.errors import Problem, Where, dotted
 from wfctl.jobs import Kind
+from wfctl.node import Node, NodeReader, Value
 from wfctl.record import dataclass
 
 KINDS = ("run", "call", "http", "sql", "files", "notify", "ask", "workflow", "nodes")
-TRIGGERS = ("all_succeeded", "all_done", "any_succeeded", "any_failed", "none_failed")
-LEVELS = ("low", "normal", "high", "critical")
 POLICIES = ("fifo", "priority", "critical_path")
 
 RUN_NAMES: Mapping[str, None] = dict.fromkeys(("id", "started"))
 RUN_NAMES_AT_END: Mapping[str, None] = dict.fromkeys(("id", "started", "state", "failed", "failed_nodes", "rollback"))
-AFTER_WORK: Mapping[str, None] = dict.fromkeys(("output", "exit_code", "error", "attempt"))
 
 # What FORMAT has and this version has not: refused at load, never at run. The values are those
 # that ask for nothing and so are harmless.
@@ -49,56 +47,6 @@ _LATER_NAMES = ("secrets", "item", "index", "key")
 
 MANY = 100
 """Problems of one file after which no more names are looked for."""
-
-Value = object
-"""Plain data in which texts with `${{ }}` have become `expr.Template`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
-    """When a failed attempt is followed by another. Times in seconds."""
-
-    attempts: int = 1
-    delay: float = 1.0
-    backoff: float = 2.0
-    max_delay: float = 300.0
-    jitter: bool = True
-    max_time: float | None = None
-    when: expr.Template | bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
-    """One unit of work. `needs` holds the declared ids and those that its expressions name."""
-
-    id: str
-    kind: str
-    body: object
-    section: str = "nodes"
-    description: str = ""
-    needs: tuple[str, ...] = ()
-    when: expr.Template | bool = True
-    trigger: str = "all_succeeded"
-    env: Mapping[str, Value] = field(default_factory=dict)
-    cwd: Value = None
-    shell: str | None = None
-    args: Value = ()
-    stdin: Value = None
-    stdout: str = "none"
-    expect: expr.Template | bool | None = None
-    timeout: Value = None
-    retry: Retry = Retry()
-    continue_on_error: bool = False
-    priority: str = "normal"
-    estimate: float | None = None
-    resources: Mapping[str, int] = field(default_factory=dict)
-    reads: Value = ()
-    writes: Value = ()
-    detach: bool = False
-    deferred: Mapping[str, Value] = field(default_factory=dict)
-    """Keys that the planner needs and that hold expressions: read once params are known."""
-    dynamic: bool = False
-    """Whether any value of the work itself holds an expression."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +87,10 @@ def build(data: Mapping[str, Any], stem: str, kinds: Callable[[str], Kind | None
     available. Data of a wrong shape are passed over here: the schema has told of them. With
     problems the workflow is good for finding more of them, not for running.
     """
-    return _Builder(data, kinds).build(stem)
+    return Builder(data, kinds).build(stem)
 
 
-class _Builder:
+class Builder:
     """Reads one document. Collects problems as it goes; never raises for what a user wrote."""
 
     def __init__(self, data: Mapping[str, Any], kinds: Callable[[str], Kind | None]) -> None:
@@ -167,7 +115,8 @@ class _Builder:
         for section, raws in self.sections.items():
             for name, raw in raws.items():
                 if section == "finally" and name in self.sections["nodes"]:
-                    self.fault((section, name), f'the id "{name}" stands in nodes as well', "give one of them another id", key=True)
+                    what = f'the id "{name}" stands in nodes as well'
+                    self.fault((section, name), what, "give one of them another id", key=True)
                 elif isinstance(raw, dict) and isinstance(name, str):
                     node = self.node(name, raw, section)
                     if node is not None:
@@ -309,7 +258,7 @@ class _Builder:
             self.fault((*where, found[0]), f'the kind "{found[0]}" is not available yet', "use run", key=True)
             return None
         own = {**self.known, "run": RUN_NAMES_AT_END} if section == "finally" else self.known
-        reader = _NodeReader(self, where, raw, own, own_keys)
+        reader = NodeReader(self, where, raw, own, own_keys)
         fields = reader.fields()
         body, problems = kind.parse(raw[found[0]], (*where, found[0]), fields.get("shell"))
         self.problems += problems
@@ -351,10 +300,12 @@ class _Builder:
                     elif section == "finally" and need in self.sections["nodes"]:
                         self.fault(where, f'"{need}" has always ended when finally begins', "take it out", path=path)
                     elif section == "nodes" and need not in raws:
-                        self.fault(where, f'"{need}" is a finally node; it runs after all others', "take it out", path=path)
+                        what = f'"{need}" is a finally node; it runs after all others'
+                        self.fault(where, what, "take it out", path=path)
         edges = {name: [n for n in node.needs if n in nodes] for name, node in nodes.items()}
         for loop in graph.cycles(edges):
-            self.fault((nodes[loop[0]].section, loop[0]), cycle_text(loop), "take out one of these needs", key=True, path="")
+            where = (nodes[loop[0]].section, loop[0])
+            self.fault(where, cycle_text(loop), "take out one of these needs", key=True, path="")
 
     # -- tools
 
@@ -384,7 +335,8 @@ class _Builder:
 
     def refuse_later(self, raw: Mapping[str, Any], where: Where, later: Mapping[str, tuple[object, ...]]) -> None:
         for key in raw.keys() & later.keys():
-            if raw[key] is not None and not any(raw[key] is harmless or raw[key] == harmless for harmless in later[key]):
+            value = raw[key]
+            if value is not None and not any(value is harmless or value == harmless for harmless in later[key]):
                 self.fault((*where, key), f'"{key}" is not available yet', "take it out", key=True)
 
     def compile(self, value: object, where: Where) -> Value:
@@ -432,219 +384,6 @@ class _Builder:
                 elif reference.path[0] == "vars":
                     found |= self.needs_of_var.get(reference.path[1], set())
         return {name for name in found if any(name in raws for raws in self.sections.values())}
-
-
-class _NodeReader:
-    """Reads the keys of one node, but its kind and needs."""
-
-    def __init__(
-        self, builder: _Builder, where: Where, raw: Mapping[str, Any], known: Mapping[str, Any], own: Collection[str]
-    ) -> None:
-        self.builder = builder
-        self.where = where
-        self.own = own
-        self.raw = raw
-        self.known = known
-        self.named: set[str] = set()
-        self.dynamic = False
-        self.deferred: dict[str, Value] = {}
-
-    def at(self, key: str) -> Where:
-        """Where the value of a key is written: in the node, else in the defaults."""
-        return (*self.where, key) if key in self.own else ("defaults", key)
-
-    @property
-    def with_paths(self) -> Mapping[str, Any]:
-        raw = self.raw
-        paths = {key: self.builder.path_names(raw, key) for key in ("reads", "writes") if key in raw}
-        return {**self.known, **paths}
-
-    def fields(self) -> dict[str, Any]:
-        """The arguments for `Node` that the raw mapping gives; what it does not say keeps its default."""
-        fields: dict[str, Any] = {}
-        for key in self.raw.keys() & _READERS.keys():
-            if self.raw[key] is None:  # it unsets a default, where there is one
-                continue
-            value = _READERS[key](self, key)
-            if value is not None:
-                fields[key] = value
-        fields["deferred"] = self.deferred
-        return fields
-
-    def check(self, template: Any, where: Where, known: Mapping[str, Any]) -> None:
-        self.dynamic = True
-        self.named |= self.builder.nodes_of(template.references)
-        self.builder.check_template(template, where, known)
-
-    def plain(self, key: str) -> object:
-        return self.raw[key]
-
-    def shell(self, key: str) -> str | None:
-        """The words of a shell, parted by blanks. None where there is none."""
-        raw = self.raw[key]
-        words = raw if isinstance(raw, list) else [raw]
-        where = self.at(key)
-        text = " ".join(word for word in words if isinstance(word, str))
-        if "${{" in text:
-            what = "cannot be an expression: how a script is read depends on the shell"
-            self.builder.fault(where, what, "write its name")
-        elif isinstance(raw, list) and any(isinstance(word, str) and len(word.split()) != 1 for word in words):
-            self.builder.fault(where, "an element is empty or holds blanks", "write a wrapper script and name that")
-        elif raw is not None and not text.strip():
-            self.builder.fault(where, "names no shell", "write one such as bash, or leave it out")
-        else:
-            return text or None
-        return None
-
-    def value(self, key: str) -> Value:
-        """A value that is made when the attempt starts."""
-        return self.compiled(key, self.with_paths if "reads" in self.raw or "writes" in self.raw else self.known)
-
-    def environment(self, key: str) -> Value:
-        value = self.value(key)
-        return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
-
-    def path(self, key: str) -> Value:
-        return self.compiled(key, self.known)
-
-    def compiled(self, key: str, known: Mapping[str, Any]) -> Value:
-        where = self.at(key)
-        value = self.builder.compile(self.raw[key], where)
-        if value is not self.raw[key]:
-            for place, template in expr.templates_of(value, where):
-                self.check(template, place, known)
-        return value
-
-    def duration(self, key: str) -> Value:
-        value = self.value(key)
-        if value is not self.raw[key]:
-            return value
-        return self.builder.attempt(lambda: quantity.seconds(value), self.at(key), None)
-
-    def condition(self, key: str) -> expr.Template | bool | None:
-        known = self.known if key == "when" else {**self.with_paths, **AFTER_WORK}
-        return self.boolean(self.raw[key], self.at(key), known)
-
-    def boolean(self, raw: object, where: Where, known: Mapping[str, Any]) -> expr.Template | bool | None:
-        """One whole expression, or a plain boolean."""
-        if isinstance(raw, bool):
-            return raw
-        faults = len(self.builder.problems)
-        value = self.builder.compile(raw, where)
-        if isinstance(value, expr.Template) and value.whole:
-            self.check(value, where, known)
-            return value
-        if len(self.builder.problems) == faults and isinstance(raw, str):
-            self.builder.fault(where, "must be one whole expression", 'write it as "${{ … }}"')
-        return None
-
-    def planned(self, key: str) -> object:
-        """A value that the planner needs: now where it is plain, else once params are known."""
-        raw, where = self.raw[key], self.at(key)
-        when: expr.Template | bool | None = None
-        if key == "retry" and isinstance(raw, dict) and "when" in raw:
-            when = self.boolean(raw["when"], (*where, "when"), {**self.with_paths, **AFTER_WORK})
-            raw = {k: v for k, v in raw.items() if k != "when"}
-        value = self.builder.compile(raw, where)
-        for place, template in expr.templates_of(value, where):
-            self.builder.check_template(template, place, self.known)
-            if self.builder.nodes_of(template.references):
-                self.builder.fault(
-                    place, "is needed before anything runs and cannot name nodes", "use params, env, or vars without nodes"
-                )
-        if value is not raw:
-            self.deferred[key] = value
-            return Retry(when=when) if when is not None else None
-        result = self.read(key, raw, where)
-        return replace(result, when=when) if when is not None and result is not None else result
-
-    def read(self, key: str, raw: object, where: Where) -> Any:
-        """A plain value of a planned key; None where it is wrong, told at each entry that is."""
-        try:
-            return PLANNED[key](raw)
-        except ValueError as error:
-            entries = raw.items() if isinstance(raw, dict) else ()
-            wrong = [name for name, value in entries if not self.right(key, {name: value}, (*where, name))]
-            if not wrong:
-                self.builder.fault(where, str(error))
-        return None
-
-    def right(self, key: str, entry: object, where: Where) -> bool:
-        try:
-            PLANNED[key](entry)
-        except ValueError as error:
-            self.builder.fault(where, str(error))
-            return False
-        return True
-
-
-def read_demand(raw: object) -> dict[str, int]:
-    """What a node asks for: amounts that are not 0. ValueError says what is wrong."""
-    if not isinstance(raw, dict):
-        raise ValueError(f"expected a mapping such as {{cpu: 2}}, got {quantity.shown(raw)}")
-    demand = {name: quantity.amount(name, value) for name, value in raw.items() if value is not None}
-    return {name: value for name, value in demand.items() if value}
-
-
-def read_retry(raw: object) -> Retry:
-    """A `retry` mapping without its `when`. ValueError says what is wrong."""
-    if not isinstance(raw, dict):
-        raise ValueError(f"expected a mapping such as {{attempts: 3}}, got {quantity.shown(raw)}")
-    times: dict[str, Any] = {
-        key: quantity.seconds(raw[key]) for key in ("delay", "max_delay", "max_time") if raw.get(key) is not None
-    }
-    rest: dict[str, Any] = {key: raw[key] for key in ("attempts", "backoff", "jitter") if raw.get(key) is not None}
-    attempts, backoff = rest.get("attempts", 1), rest.get("backoff", 2)
-    if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
-        raise ValueError(f"attempts is a whole number from 1 up, got {quantity.shown(attempts)}")
-    if not isinstance(backoff, (int, float)) or isinstance(backoff, bool) or not 1 <= backoff <= 1e9:
-        raise ValueError(f"backoff is a number from 1 up, got {quantity.shown(backoff)}")
-    if not isinstance(rest.get("jitter", True), bool):
-        raise ValueError(f"jitter is true or false, got {quantity.shown(rest['jitter'])}")
-    return Retry(**rest, **times)
-
-
-def _one_of(*names: str) -> Callable[[object], object]:
-    def read(raw: object) -> object:
-        if raw not in names:
-            raise ValueError(f"expected one of {', '.join(names)}, got {quantity.shown(raw)}")
-        return raw
-
-    return read
-
-
-def _boolean(raw: object) -> bool:
-    if not isinstance(raw, bool):
-        raise ValueError(f"expected true or false, got {quantity.shown(raw)}")
-    return raw
-
-
-PLANNED: Mapping[str, Callable[[Any], Any]] = {
-    "resources": read_demand,
-    "retry": read_retry,
-    "estimate": quantity.seconds,
-    "priority": _one_of(*LEVELS),
-    "continue_on_error": _boolean,
-    "stdout": _one_of("none", "text", "lines", "json"),
-    "detach": _boolean,
-}
-"""Keys of a node that must be known before anything runs, each with its reader."""
-
-_READERS: Mapping[str, Callable[[_NodeReader, str], Any]] = {
-    "description": _NodeReader.plain,
-    "trigger": _NodeReader.plain,
-    "shell": _NodeReader.shell,
-    "env": _NodeReader.environment,
-    "cwd": _NodeReader.value,
-    "args": _NodeReader.value,
-    "stdin": _NodeReader.value,
-    "timeout": _NodeReader.duration,
-    "reads": _NodeReader.path,
-    "writes": _NodeReader.path,
-    "when": _NodeReader.condition,
-    "expect": _NodeReader.condition,
-    **dict.fromkeys(PLANNED, _NodeReader.planned),
-}
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -328,7 +328,7 @@ def test_a_file_that_was_not_written_fails_its_node(wfctl: Command, flow: Flow, 
         ("{run: kill -9 $$}", "killed", "ended by"),
         ("{run: no-such-program-here}", "not_started", "no-such-program-here"),
         ("{run: 'true', cwd: nowhere}", "not_started", "nowhere"),
-        ("{run: sleep 30, timeout: 100ms}", "timed_out", ""),
+        ("{run: sleep 30, timeout: 100ms}", "timed_out", "timed out after 100ms"),
     ],
 )
 def test_a_failure_says_why(

@@ -283,3 +283,23 @@ def _check_ledger(folder: Path) -> None:
             succeeded.add(node)
             assert attempt in ran or node == "e"
     assert ran.keys() <= announced
+
+
+def test_an_update_keeps_what_was_set_and_asks_for_what_is_new(
+    flow: Flow, tmp_path: Path, wfctl: Command, status: Status
+) -> None:
+    text = """
+        params: {a: {type: integer}%s}
+        nodes:
+          x: {run: "echo ${{ params.a }} > x.txt"}
+          y: {run: "%s", needs: [x]}
+    """
+    flow(text % ("", "exit 1"))
+    assert wfctl("run", "flow.yaml", "-p", "a=1", "--set", "grace=7s").returncode == 1
+    flow(text % (", b: {type: integer}", "test ${{ params.b }} = 2"))
+    ended = wfctl("resume", "last", "--update")
+    assert (ended.returncode, "params.b: has no default" in ended.stderr) == (2, True)
+    flow(text % (", b: {type: integer, default: 2}", "test ${{ params.b }} = 2"))
+    assert wfctl("resume", "last", "--update").returncode == 0
+    (run,) = (tmp_path / ".wfctl" / "runs").iterdir()
+    assert '"grace": "7s"' in (run / "workflow.2.json").read_text()

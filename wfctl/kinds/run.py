@@ -12,9 +12,9 @@ from functools import cache
 from wfctl import expr, values
 from wfctl.errors import Problem, Where
 from wfctl.jobs import Job, Place
+from wfctl.node import Node
 from wfctl.record import dataclass
 from wfctl.script import SHELLS, VARIABLE_PREFIX, Script, ScriptFaults, parse_script, value_text
-from wfctl.spec import Node
 
 LONGEST_ARGUMENT = 120_000
 """Bytes of a script that still go on the command line; Linux takes 128 KiB for one argument."""
@@ -58,7 +58,8 @@ class Run:
 
     def prepare(self, job: Job, node: object, names: Mapping[str, object], place: Place) -> Job:
         """The job with its argv, and with the values of its script as variables."""
-        assert isinstance(node, Node) and isinstance(node.body, Command)
+        assert isinstance(node, Node)
+        assert isinstance(node.body, Command)
         hand = values.Hand(place)
         extra = [text for part in values.spread(node.args, names) for text in hand.arguments(part)]
         if node.body.script is None:

@@ -103,7 +103,7 @@ def _notes(state: str, node: Mapping[str, Any], pen: Pen) -> list[str]:
     if node["attempts"] > 1:
         notes.append(plural(node["attempts"], "attempt"))
     if node["error"] and state not in _QUIET:
-        notes.append(("timed out: " if state == "timed_out" else "") + pen.safe(str(node["error"])))
+        notes.append(pen.safe(str(node["error"])))
     elif node["reason"] and state in ("skipped", "cancelled"):
         notes.append(f"{state}, {because(node['reason'])}")
     elif state == "cached":

@@ -83,7 +83,7 @@ class Live(Plain):
         self._error: Exception | None = None
 
     def begin(self, state: RunState) -> None:
-        """Say which run this is, and begin to draw."""
+        """Take which run this is, and begin to draw."""
         super().begin(state)
         self._thread = threading.Thread(target=self._watch, name="view", daemon=True)
         self._thread.start()
@@ -95,7 +95,9 @@ class Live(Plain):
         if self._progress is None:
             # The first turn begins or resumes the run: the state after it is where counting starts.
             self._progress = Progress(state)
-            self._turns.append((events, ended_before(events, state)))
+            done = ended_before(events, state)
+            self._turns.append(self.heading(done))
+            self._turns.append((events, done))
         else:
             self._turns.append((events, -1))
         self._since = (events[-1].time, self._clock())

@@ -10,7 +10,7 @@ from itertools import islice
 from wfctl import events as ev
 from wfctl.plan import Plan
 from wfctl.renderers.text import Pen, duration, look, number, plural, state_word
-from wfctl.state import DONE, FINAL, NodeState, RunState, RunStatus
+from wfctl.state import FINAL, NodeState, RunState, RunStatus
 
 TAIL = 10
 """Lines of a failed node's log that are shown."""
@@ -23,6 +23,9 @@ NAMES = 3
 
 FAILURES = 5
 """Failed nodes that the last words name."""
+
+_CTRL_C = 2
+"""SIGINT. The module `signal` is not worth its import for it."""
 
 NO_WORK = ("expression", "not_started")
 """Reasons of failures before there was any work: no time was spent and no log was written."""
@@ -83,19 +86,24 @@ class Plain:
         self._tail = tail
         self._pen = Pen(80, color, unicode)
         self._tails = 0
+        self._head = ""
 
     def begin(self, state: RunState) -> None:
-        """Say which run this is."""
-        count = plural(len(state.nodes), "node")
-        done = sum(state.ended.get(word, 0) for word in DONE)
-        before = f", {number(done)} done before" if done else ""
-        self._write(f"run {state.id}: {self._pen.safe(state.plan.name)}, {count}{before}\n")
+        """Take which run this is. It is said with the first turn, for only that tells where a resumed run begins."""
+        self._head = f"run {state.id}: {self._pen.safe(state.plan.name)}, {plural(len(state.nodes), 'node')}"
 
     def events(self, events: Sequence[ev.Event], state: RunState) -> None:
         """Take the events of one turn."""
-        text = self.told(events, ended_before(events, state), state.plan)
+        done = ended_before(events, state)
+        text = self.heading(done) + self.told(events, done, state.plan)
         if text:
             self._write(text)
+
+    def heading(self, done: int) -> str:
+        """The line that says which run this is, and how many nodes had ended before; empty once it was said."""
+        head, self._head = self._head, ""
+        before = f", {number(done)} done before" if done else ""
+        return f"{head}{before}\n" if head else ""
 
     def note(self, text: str) -> None:
         """Say what is no event, as a line."""
@@ -127,7 +135,9 @@ class Plain:
 
     def _told_run(self, event: ev.RunStopping | ev.RunTimedOut, plan: Plan) -> str:
         if isinstance(event, ev.RunStopping):
-            text = "killing what runs" if event.at_once else "stopping what runs; Ctrl-C once more kills it"
+            text = "killing what runs" if event.at_once else "stopping what runs"
+            if event.signal == _CTRL_C and not event.at_once:  # who sent another signal may have no such keys
+                text += "; Ctrl-C once more kills it"
         else:
             text = f"the run's timeout of {duration(plan.timeout or 0)} has passed: stopping what runs"
         return self._pen.paint(text, "yellow") + "\n"
@@ -168,9 +178,10 @@ class Plain:
 
     def _failure(self, event: ev.NodeFailed | ev.NodeRetrying) -> str:
         """How an attempt failed: `failed after 2.1s: exit code 3`."""
-        how = "timed out" if event.reason == "timed_out" else "failed"
+        if event.reason == "timed_out" and event.error:
+            return self._pen.safe(event.error)
         after = f" after {duration(event.seconds)}" if event.reason not in NO_WORK else ""
-        return how + after + (f": {self._pen.safe(event.error)}" if event.error else "")
+        return f"failed{after}" + (f": {self._pen.safe(event.error)}" if event.error else "")
 
     def _log(self, event: ev.NodeFailed) -> str:
         """The last lines of a failed node's log, set off by a bar."""

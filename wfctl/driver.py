@@ -1,0 +1,214 @@
+"""One run driven to its end in this process: the real clock, the real executor, the journal, who looks on.
+
+Knows no verb, and not where a run comes from."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wfctl import events as ev
+from wfctl import history, plugins
+from wfctl.errors import StateError, UsageError, WfctlError
+from wfctl.history import Definition, Record
+from wfctl.plan import Plan
+from wfctl.record import dataclass
+from wfctl.scope import During
+from wfctl.state import RunState
+from wfctl.store import RunFolder
+
+if TYPE_CHECKING:
+    from wfctl.engine import Watcher
+    from wfctl.jobs import Place
+    from wfctl.journal import JournalWriter
+
+CHECKPOINT_EVENTS = 20_000
+"""How many events lie between two checkpoints of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """Who looks on: told of the run before it begins, of each turn's events, and that it has ended."""
+
+    begin: Callable[[Record], None] = lambda record: None
+    events: Watcher = lambda events, state: None
+    end: Callable[[Record], None] = lambda record: None
+    warn: Callable[[str], None] = lambda text: None
+
+
+def pin(folder: RunFolder, definition: Definition, number: int) -> str:
+    """Keep a definition for good in the run's folder; its name there. Raises StateError."""
+    from wfctl.journal import refusal
+    from wfctl.store import write_whole
+
+    name = "workflow.json" if number == 1 else f"workflow.{number}.json"
+    try:
+        write_whole(folder.path / name, definition.to_bytes())
+    except OSError as error:
+        raise refusal("write", folder.path / name, error) from None
+    return name
+
+
+def drive(
+    record: Record, writer: JournalWriter, facts: Sequence[ev.Event], watching: Watching, new_plan: Plan | None = None
+) -> int:
+    """Drive the run to its end, beginning with `facts`; the exit code.
+
+    With a new plan the first fact pins it. Raises StateError where the state cannot be written.
+    """
+    from wfctl import outputs
+    from wfctl.attempt import Attempts
+    from wfctl.engine import Engine
+    from wfctl.executors.local import LocalExecutor
+
+    state, folder = record.state, record.folder
+    if new_plan is not None:
+        update = facts[0]
+        assert isinstance(update, ev.RunUpdated)
+        writer.append(ev.to_data(update))
+        state.adopt(new_plan, update)
+        record.pins.append(update)
+        facts = facts[1:]
+    plan = state.plan
+    try:
+        os.chdir(plan.root)
+    except OSError as error:
+        raise UsageError(f'the root folder "{plan.root}" cannot be entered: {(error.strerror or "").lower()}') from None
+    during = During(plan, state, lambda output, stored: fetch(folder, output, stored))
+    attempts = Attempts(plan, during, plugins.kind, places(folder), lambda: state.settled)
+    clock = Clock(max(facts[0].time, state.time))
+    environ = {
+        **os.environ,
+        **plan.env,
+        "WFCTL_RUN_ID": folder.id,
+        "WFCTL_RUN_DIR": str(folder.path),
+        "TMPDIR": str(folder.tmp),
+    }
+    watching.begin(record)
+    try:
+        with LocalExecutor(clock, root=plan.root, environ=environ, grace=plan.grace) as executor:
+            engine = Engine(
+                state,
+                journal=writer,
+                executor=executor,
+                clock=clock,
+                during=during,
+                prepare=attempts.job,
+                collect=outputs.collect,
+                watchers=[watching.events, _Checkpoints(record, writer)],
+                warn=watching.warn,
+                point=crash_point(os.environ),
+            )
+            for event in facts:
+                engine.record(event)
+            engine.run()
+    except WfctlError:
+        raise
+    except Exception as error:
+        error.add_note(f"the run's folder: {folder.path}")
+        raise
+    finally:
+        watching.end(record)
+        writer.close()
+    _remove_tree(folder.tmp)
+    assert state.exit_code is not None
+    return state.exit_code
+
+
+class Clock:
+    """Seconds since the epoch by the monotonic clock, so that they never go back: not even after `start`."""
+
+    def __init__(self, start: float) -> None:
+        self._offset = max(start, time.time()) - time.monotonic()
+
+    def now(self) -> float:
+        return time.monotonic() + self._offset
+
+
+class _Checkpoints:
+    """Keeps a checkpoint of the state now and then, so that a long journal need not be replayed whole."""
+
+    def __init__(self, record: Record, writer: JournalWriter) -> None:
+        self._record = record
+        self._writer = writer
+        self._kept = writer.position
+
+    def __call__(self, events: Sequence[ev.Event], state: RunState) -> None:
+        new = self._writer.position - self._kept
+        if new < CHECKPOINT_EVENTS and not (state.finished is not None and new > CHECKPOINT_EVENTS // 10):
+            return
+        from wfctl.cache import Cache
+
+        self._kept = self._writer.position
+        folder = self._record.folder
+        cache = Cache.open(folder.path.parent.parent / "cache")
+        if cache is not None:
+            try:
+                cache.save_checkpoint(
+                    folder.id, self._writer.position, history.checkpoint_of(self._record), self._writer.chain
+                )
+            finally:
+                cache.close()
+
+
+def crash_point(environ: Mapping[str, str]) -> Callable[[str], None]:
+    """A hook for tests: `WFCTL_TEST_CRASH=point:n` kills this process at the n-th passage of a named point."""
+    wanted = environ.get("WFCTL_TEST_CRASH")
+    if not wanted:
+        return lambda name: None
+    point, _, count = wanted.partition(":")
+    left = int(count or 1)
+
+    def passed(name: str) -> None:
+        nonlocal left
+        if point in (name, "any"):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return passed
+
+
+def places(folder: RunFolder) -> Callable[[str, int], Place]:
+    """Where the attempts of a run leave things."""
+    from wfctl.jobs import Place
+
+    logs, outputs, tmp = f"{folder.logs}/", f"{folder.outputs}/", f"{folder.tmp}/"
+
+    def place_of(node: str, attempt: int) -> Place:
+        name = f"{history.file_name(node)}.{attempt}"
+        return Place(
+            log=f"{logs}{name}.log",
+            stdout=f"{logs}{name}.out",
+            output=f"{outputs}{name}",
+            stdin=f"{tmp}{name}.stdin",
+            values=f"{tmp}{name}.value-",
+        )
+
+    return place_of
+
+
+def fetch(folder: RunFolder, output: object, stored: bool) -> object:
+    """The value behind what a state holds of an output. Raises StateError where its file is gone or damaged."""
+    if not stored:
+        return output
+    from wfctl import outputs
+
+    try:
+        return outputs.fetch(str(folder.path), output, stored)
+    except (OSError, ValueError) as error:
+        raise StateError(f'an output of run "{folder.id}" cannot be read back: {error}') from None
+
+
+def _remove_tree(path: Path) -> None:
+    # Nearly always empty: not worth the import of shutil.
+    try:
+        path.rmdir()
+    except OSError:
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)
