@@ -35,7 +35,7 @@ def is_edge(written: object, read: object) -> bool:
     ("written", "read"),
     [
         ("work/raw.csv", "work/raw.csv"),
-        ("./work//raw.csv", "work/x/../raw.csv"),
+        ("./build//raw.csv", "build/x/../raw.csv"),
         ("work", "work/raw.csv"),
         ("work/", "work/deep/raw.csv"),
         ("work/raw.csv", "work"),

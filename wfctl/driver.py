@@ -81,16 +81,9 @@ def drive(
     during = During(plan, state, lambda output, stored: fetch(folder, output, stored))
     attempts = Attempts(plan, during, plugins.kind, places(folder), lambda: state.settled)
     clock = Clock(max(facts[0].time, state.time))
-    environ = {
-        **os.environ,
-        **plan.env,
-        "WFCTL_RUN_ID": folder.id,
-        "WFCTL_RUN_DIR": str(folder.path),
-        "TMPDIR": str(folder.tmp),
-    }
     watching.begin(record)
     try:
-        with LocalExecutor(clock, root=plan.root, environ=environ, grace=plan.grace) as executor:
+        with LocalExecutor(clock, root=plan.root, environ=_environ(record), grace=plan.grace) as executor:
             engine = Engine(
                 state,
                 journal=writer,
@@ -117,6 +110,13 @@ def drive(
     _remove_tree(folder.tmp)
     assert state.exit_code is not None
     return state.exit_code
+
+
+def _environ(record: Record) -> dict[str, str]:
+    """What every process of the run inherits."""
+    folder = record.folder
+    own = {"WFCTL_RUN_ID": folder.id, "WFCTL_RUN_DIR": str(folder.path), "TMPDIR": str(folder.tmp)}
+    return {**os.environ, **record.plan.env, **own}
 
 
 class Clock:

@@ -94,10 +94,11 @@ class Live(Plain):
             raise self._error
         if self._progress is None:
             # The first turn begins or resumes the run: the state after it is where counting starts.
-            self._progress = Progress(state)
             done = ended_before(events, state)
-            self._turns.append(self.heading(done))
+            if head := self.heading(done):
+                self._write(head)  # there is no region yet that it could stand in the way of
             self._turns.append((events, done))
+            self._progress = Progress(state)
         else:
             self._turns.append((events, -1))
         self._since = (events[-1].time, self._clock())
