@@ -36,12 +36,22 @@ def test_slots_and_budgets_hold() -> None:
 
 
 def test_an_unknown_when_counts_as_true_and_a_known_one_as_it_is() -> None:
-    nodes = {"a": [], "b": {"when": "${{ nodes.a.output.rows > 0 }}"}, "c": {"when": "${{ params.no }}"}}
+    nodes = {
+        "a": [],
+        "b": {"when": "${{ nodes.a.output.rows > 0 }}"},
+        "c": {"when": "${{ params.no }}"},
+        "d": {"when": "${{ not params.no }}", "needs": ["b"]},
+    }
     told = foretold(nodes, params={"no": {"default": False}})
-    assert timeline(told) == "a[0-1] b[1-2]"
-    assert told.document()["nodes"]["b"]["assumed"] is True
-    assert told.document()["nodes"]["a"]["assumed"] is False
-    assert told.document()["nodes"]["c"]["start"] is None
+    assert timeline(told) == "a[0-1] b[1-2] d[2-3]"
+    shown = told.document()["nodes"]
+    assert {name: node["assumed"] for name, node in shown.items()} == {"a": False, "b": True, "c": False, "d": False}
+    assert shown["c"]["start"] is None
+
+
+def test_what_finally_asks_about_the_run_is_assumed() -> None:
+    data = flow({"a": []}, **{"finally": {"f": {"when": "${{ run.failed }}"}, "g": {"when": "${{ not run.failed }}"}}})
+    assert [forecast(build(data)[0]).assumed(name) for name in ("a", "f", "g")] == [False, False, True]
 
 
 def test_nodes_that_wait_for_a_failure_are_left_out() -> None:

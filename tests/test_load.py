@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_opened_is_a_usage_error_with_a_way_out(document: 
         (".", '"." is a folder; there are f.yaml'),
         ("f.yaml/x", 'no file "f.yaml/x"; name a workflow file'),
         ("/dev/null", '"/dev/null" is no regular file; name a workflow file'),
-        ("a\0b", 'cannot read "a\\u0000b": embedded null byte'),
+        ("a\0b", 'cannot read "a\\u0000b": no name of a file holds a NUL character'),
     ]:
         with pytest.raises(UsageError) as caught:
             load.read(file)

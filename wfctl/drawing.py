@@ -50,7 +50,7 @@ def timeline(forecast: Forecast) -> Timeline:
             finish=forecast.finish[name],
             critical=name in critical,
             level=LEVELS[plan.nodes[name].level],
-            note="" if plan.nodes[name].node.when is True else "if its `when` holds",
+            note="if its `when` holds" if forecast.assumed(name) else "",
         )
         for name, start in forecast.start.items()
     )

@@ -17,7 +17,7 @@ from wfctl.executors.simulated import SimulatedExecutor
 from wfctl.jobs import Completion, Job
 from wfctl.node import AFTER_WORK, LEVELS
 from wfctl.plan import Plan
-from wfctl.scope import During, Names
+from wfctl.scope import During, Names, before
 from wfctl.state import RunState
 
 
@@ -53,6 +53,18 @@ class Forecast:
             steps.append((moment, float(level)))
         return tuple(steps)
 
+    def assumed(self, node: str) -> bool:
+        """Whether a node is in the plan only because its `when`, which a run must decide, is taken to be true."""
+        when = self.plan.nodes[node].node.when
+        if when is True or node not in self.start:
+            return False
+        plan = self.plan
+        try:
+            expr.evaluate_value(when, before(plan.params, plan.env, plan.vars, plan.run))
+        except (expr.Unknown, expr.ExpressionError):
+            return True
+        return False
+
     def document(self) -> dict[str, Any]:
         """`plan --json`, as SEMANTICS 7 has it."""
         nodes = {
@@ -62,7 +74,7 @@ class Forecast:
                 "cached": False,
                 "level": LEVELS[planned.level],
                 "score": None,
-                "assumed": planned.node.when is not True and name in self.start,
+                "assumed": self.assumed(name),
             }
             for name, planned in self.plan.nodes.items()
             if not planned.given

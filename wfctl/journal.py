@@ -202,9 +202,14 @@ def _busy(folder: RunFolder) -> BusyError:
             f'run "{folder.id}" is held by a process that cannot be named, perhaps a dying one; try again in a moment'
         )
     return BusyError(
-        f'run "{folder.id}" is driven by process {by.pid} ({by.command}); '
+        f'run "{folder.id}" is driven by process {by.pid} ({_clipped(by.command)}); '
         f"wait for it, or end it with `wfctl cancel {folder.id}`"
     )
+
+
+def _clipped(command: str) -> str:
+    """The end of a long command line, for it begins with the way to Python."""
+    return command if len(command) <= 60 else f"…{command[-59:]}"
 
 
 def _removed(folder: RunFolder) -> StateError:

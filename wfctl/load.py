@@ -194,9 +194,10 @@ def _bytes_of(file: str) -> bytes:
         here = [f for f in _listed(folder or ".") if f.endswith(_SUFFIXES)]
         hint = nearest(name, here) or _files_in(folder or ".") or "name a workflow file"
         raise UsageError(f'no file "{file}"; {hint}') from None
-    except (OSError, ValueError) as error:
-        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
-        raise UsageError(f"cannot read {shown(file)}: {reason}") from None
+    except ValueError:
+        raise UsageError(f"cannot read {shown(file)}: no name of a file holds a NUL character") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {shown(file)}: {(error.strerror or str(error)).lower()}") from None
     if len(source) > MAX_BYTES:
         raise Invalid([Fault(file, 0, 0, "", "is over 64 MiB", "split it with the kind workflow, or use for_each")])
     return source.removeprefix(b"\xef\xbb\xbf")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
+from wfctl import plugins
 from wfctl.errors import Fault, Problem, Where, dotted, nearest
 from wfctl.quantity import shown
 from wfctl.record import dataclass
@@ -76,7 +77,7 @@ def problems(errors: Iterable[SchemaError], ours: Mapping[str, object] | None) -
                 if kinds:
                     found.setdefault((where, True), _two_kinds(kinds, where))
                 else:
-                    missing.append(("", Problem(where, "has no kind", f"add one of {', '.join(KINDS)}", key=True)))
+                    missing.append(("", Problem(where, "has no kind", f"add {' or '.join(plugins.KINDS)}", key=True)))
         else:
             problem = _problem(error, where, ours)
             found.setdefault((problem.where, problem.key), problem)
