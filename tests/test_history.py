@@ -1,0 +1,72 @@
+"""A run is what its journal says, wherever that was cut: ring two of the crash tests, on disk."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command
+from wfctl import events as ev
+from wfctl import history, journal
+from wfctl.errors import StateError
+from wfctl.history import Record
+from wfctl.state import fold
+from wfctl.store import RunFolder, Store
+
+FLOW = """
+version: 1
+params: {n: {type: integer, default: 2}}
+nodes:
+  a: {run: "echo ${{ params.n }}", stdout: json}
+  b: {run: "exit 3", needs: [a], continue_on_error: true}
+  c: {run: "test -e there || { touch there; exit 1; }", needs: [a], retry: {attempts: 2, delay: 10ms}}
+  d: {run: "echo ${{ nodes.a.output }}", needs: [b, c], when: "${{ nodes.a.output == 2 }}", stdout: text}
+  e: {run: "true", needs: [d], when: "${{ nodes.d.output != '2' }}"}
+finally:
+  z: {run: "echo ${{ run.state }}"}
+outputs: {d: "${{ nodes.d.output }}"}
+"""
+
+
+@pytest.fixture
+def finished(tmp_path: Path, wfctl: Command) -> RunFolder:
+    (tmp_path / "flow.yaml").write_text(FLOW)
+    assert wfctl("run", "flow.yaml").returncode == 0
+    return Store(tmp_path / ".wfctl").find_run("last")
+
+
+def test_a_journal_cut_at_any_byte_tells_of_a_prefix_of_the_run(finished: RunFolder) -> None:
+    whole = finished.journal.read_bytes()
+    events = journal.read(finished.journal).events
+    plan = history.open_run(finished).plan
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    for cut in range(len(whole) + 1):
+        finished.journal.write_bytes(whole[:cut])
+        kept = max(0, sum(end <= cut for end in ends) - 1)  # the first line is the header
+        if kept == 0:
+            with pytest.raises(StateError):
+                history.open_run(finished)
+        elif cut in ends or cut % 7 == 0:
+            told = history.open_run(finished).state.to_data()
+            assert told == fold(map(ev.from_data, events[:kept]), lambda event: plan).to_data()
+
+
+def test_a_run_cut_after_any_event_ends_as_the_whole_one_did(
+    finished: RunFolder, tmp_path: Path, wfctl: Command
+) -> None:
+    whole = finished.journal.read_bytes().splitlines(keepends=True)
+    expected = ended(history.open_run(finished))
+    shutil.copytree(finished.path, tmp_path / "kept")
+    for cut in range(2, len(whole) + 1):
+        shutil.rmtree(finished.path)
+        shutil.copytree(tmp_path / "kept", finished.path)
+        finished.journal.write_bytes(b"".join(whole[:cut]) + b'{"crc":"torn')
+        assert wfctl("resume", "last").returncode == 0
+        assert ended(history.open_run(finished)) == expected
+
+
+def ended(record: Record) -> dict[str, object]:
+    states: dict[str, object] = {name: (run.state, run.output) for name, run in record.state.nodes.items()}
+    return {**states, "run": (record.state.status, record.state.exit_code, record.state.outputs)}
