@@ -4,6 +4,7 @@ Knows no verb."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -20,7 +21,14 @@ def main() -> None:
     gc.set_threshold(100_000, 20, 20)
     from wfctl.cli import main as run
 
-    run()
+    code = run()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):  # closed, or nobody reads it any more
+            pass
+    # All is written and every process is gone: taking the interpreter apart would cost 5 ms more, 0.1 s after 10,000 nodes.
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -450,12 +451,16 @@ def _fail(text: str) -> NoReturn:
     raise UsageError(text)
 
 
-def main() -> None:
-    """The command `wfctl`: errors of the user as one clear text, errors of ours with what we need to mend them."""
-    # Typer reads the options of every verb before it looks which one is meant: 8 ms for fourteen.
-    meant = [verb for verb in cli.registered_commands if verb.callback and verb.callback.__name__ in sys.argv[1:2]]
-    cli.registered_commands = meant or cli.registered_commands
+def main() -> int:
+    """The exit code of the command; errors of the user as one clear text, errors of ours with what mends them."""
+    verbs = {verb.callback.__name__: verb for verb in cli.registered_commands if verb.callback}
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
+        if word in verbs:
+            # Typer reads the options of every verb before it looks which one is meant: 8 ms for fourteen.
+            cli.registered_commands = [verbs[word]]
+        elif word and not word.startswith("-"):
+            _no_verb(word, verbs)
         code = cli(prog_name="wfctl", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
@@ -463,7 +468,19 @@ def main() -> None:
         code = 0
     except Exception as error:
         code = _explain(error)
-    sys.exit(code)
+    return int(code or 0)
+
+
+def _no_verb(word: str, verbs: Iterable[str]) -> NoReturn:
+    """Typer's answer would be that there is none, and no way out."""
+    from wfctl.errors import nearest
+    from wfctl.quantity import shown
+
+    if word.endswith((".yaml", ".yml")):
+        hint = f"did you mean `wfctl run {word}`?"
+    else:
+        hint = nearest(word, verbs) or "`wfctl --help` lists them"
+    _fail(f"no command named {shown(word)}; {hint}")
 
 
 def _explain(error: Exception) -> int:

@@ -43,7 +43,8 @@ class Recall:
         path = self._path(digest)
         draft = path.with_suffix(f".{os.getpid()}")
         try:
-            self._folder.mkdir(0o700, parents=True, exist_ok=True)
+            self._folder.parent.mkdir(0o700, exist_ok=True)
+            self._folder.mkdir(0o700, exist_ok=True)
             draft.write_bytes(b"%08x\n" % zlib.crc32(body) + body)
             draft.rename(path)
             self._forget()

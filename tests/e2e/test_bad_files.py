@@ -29,7 +29,7 @@ COMMAND = """
 import sys, time
 from wfctl.cli import main
 try:
-    main()
+    sys.exit(main())
 finally:
     peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
     open("used", "w").write(f"{time.process_time()} {peak}")

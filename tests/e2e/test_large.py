@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,19 @@ COMMAND = """
 import sys, time
 from wfctl.cli import main
 try:
-    main()
+    sys.exit(main())
 finally:
     peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
     open("used", "w").write(f"{time.process_time()} {peak}")
 """
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """In memory where that can be: 20,000 syncs of a slow disk are not what is asked about here."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        yield Path(name)
 
 
 class Used:
@@ -50,28 +60,23 @@ def chain(size: int) -> list[str]:
 SHAPES = {
     "10,000 independent nodes": [f'n{i}: {{run: "true"}}' for i in range(10_000)],
     "a chain of 10,000": chain(10_000),
-    "one node with 5,000 needs": [
-        *(f'n{i}: {{run: "true"}}' for i in range(5_000)),
-        f'all: {{run: "true", needs: [{", ".join(f"n{i}" for i in range(5_000))}]}}',
-    ],
-    "one node that 5,000 need": [
+    "one node that 5,000 need, and one with 5,000 needs": [
         'one: {run: "true"}',
         *(f'n{i}: {{run: "true", needs: [one]}}' for i in range(5_000)),
+        f'all: {{run: "true", needs: [{", ".join(f"n{i}" for i in range(5_000))}]}}',
     ],
 }
 
 
 @pytest.mark.parametrize("nodes", SHAPES.values(), ids=SHAPES)
-def test_a_large_workflow_runs_every_node_once_after_what_it_needs(tmp_path: Path, nodes: list[str]) -> None:
-    used = Used(tmp_path, nodes, "run", "flow.yaml", "--json", "-j", "4")
+def test_a_large_workflow_runs_every_node_once_after_what_it_needs(folder: Path, nodes: list[str]) -> None:
+    used = Used(folder, nodes, "run", "flow.yaml", "--json", "-j", "4")
     events = [json.loads(line) for line in used.out.splitlines()]
     assert events[-1]["state"] == "succeeded"
     ends = [event["node"] for event in events if event["event"] == "node_succeeded"]
     assert len(ends) == len(set(ends)) == len(nodes)
     if "all" in ends:
-        assert ends[-1] == "all"
-    if "one" in ends:
-        assert ends[0] == "one"
+        assert (ends[0], ends[-1]) == ("one", "all")
     if len(nodes) == 10_000 and "needs" in nodes[1]:
         assert ends == [f"n{i}" for i in range(10_000)]
     assert used.seconds < 30, f"{used.seconds:.1f} s of processor time"
@@ -88,8 +93,8 @@ PLANNED = {
 
 
 @pytest.mark.parametrize("nodes", PLANNED.values(), ids=PLANNED)
-def test_a_hundred_thousand_nodes_are_planned(tmp_path: Path, nodes: list[str]) -> None:
-    used = Used(tmp_path, nodes, "plan", "flow.yaml", "--json", "-j", "8")
+def test_a_hundred_thousand_nodes_are_planned(folder: Path, nodes: list[str]) -> None:
+    used = Used(folder, nodes, "plan", "flow.yaml", "--json", "-j", "8")
     plan = json.loads(used.out)
     assert len(plan["nodes"]) == 100_000
     assert plan["makespan"] >= plan["lower_bound"] > 0
@@ -104,19 +109,19 @@ GLOBS = {
 
 
 @pytest.mark.parametrize(("writes", "reads"), GLOBS.values(), ids=GLOBS)
-def test_five_thousand_globs_over_five_thousand_paths_become_edges(tmp_path: Path, writes: str, reads: str) -> None:
+def test_five_thousand_globs_over_five_thousand_paths_become_edges(folder: Path, writes: str, reads: str) -> None:
     nodes = [f'w{i}: {{run: "true", writes: ["{writes.format(i=i)}"]}}' for i in range(5_000)]
     nodes += [f'r{i}: {{run: "true", reads: ["{reads.format(i=i)}"]}}' for i in range(5_000)]
-    used = Used(tmp_path, nodes, "graph", "flow.yaml", "--format", "json")
+    used = Used(folder, nodes, "graph", "flow.yaml", "--format", "json")
     assert len(json.loads(used.out)["edges"]) == 5_000
     assert used.seconds < 10, f"{used.seconds:.1f} s of processor time"
 
 
-def test_a_glob_of_a_thousand_stars_takes_no_longer(tmp_path: Path) -> None:
+def test_a_glob_of_a_thousand_stars_takes_no_longer(folder: Path) -> None:
     nodes = [
         f'w: {{run: "true", writes: ["{"a" * 250}"]}}',
         f'r: {{run: "true", reads: ["{"*a" * 1_000}b", "**/**/c"]}}',
     ]
-    used = Used(tmp_path, nodes, "graph", "flow.yaml", "--format", "json")
+    used = Used(folder, nodes, "graph", "flow.yaml", "--format", "json")
     assert json.loads(used.out)["edges"] == []
     assert used.seconds < 3, f"{used.seconds:.1f} s of processor time"
