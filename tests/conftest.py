@@ -26,6 +26,9 @@ for name in [n for n in os.environ if n.startswith("WFCTL_") and n != "WFCTL_NON
 for name in "CI GITHUB_ACTIONS GITHUB_STEP_SUMMARY GITLAB_CI NO_COLOR FORCE_COLOR COLUMNS CUDA_VISIBLE_DEVICES".split():
     os.environ.pop(name, None)
 
+# Commands are started by the hundred: each would compile what changed since anybody kept it compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 settings.register_profile("wfctl", database=None, deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("wfctl")
 

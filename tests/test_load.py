@@ -153,7 +153,9 @@ def test_over_64_mib_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_opened_is_a_usage_error_with_a_way_out(document: Write) -> None:
     document("a: 1")
     for file, says in [
-        ("g.yaml", 'no file "g.yaml"; did you mean "f.yaml"?'),
+        ("ff.yaml", 'no file "ff.yaml"; did you mean "f.yaml"?'),
+        ("f.yml", 'no file "f.yml"; did you mean "f.yaml"?'),
+        ("nope.yaml", 'no file "nope.yaml"; there are f.yaml'),
         ("other", 'no file "other"; there are f.yaml'),
         (".", '"." is a folder; there are f.yaml'),
         ("f.yaml/x", 'no file "f.yaml/x"; name a workflow file'),

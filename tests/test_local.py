@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from wfctl.errors import StateError
-from wfctl.executors.local import LocalExecutor
+from wfctl.executors.local import SPARE_DESCRIPTORS, LocalExecutor
 from wfctl.jobs import Completion, Ending, Job, Message, Signalled
 
 CHILD = Path(__file__).parent / "helpers" / "child.py"
@@ -567,6 +567,20 @@ def test_two_hundred_jobs_share_64_descriptors(make_space: Callable[[float], Spa
     for n in range(200):
         space.executor.submit(run("sleep", "0.05", id=f"r/a/{n}", log=f"{space.root}/log", cwd=cwd))
     assert endings(space.messages(200)) == {(Ending.EXITED, 0, "")}
+
+
+@pytest.mark.usefixtures("few_descriptors")
+def test_the_spare_descriptors_stay_free_however_long_the_others_wait(make_space: Callable[[float], Space]) -> None:
+    space = make_space(1000)
+    for n in range(100):
+        space.executor.submit(run("sleep", "0.02" if n % 2 else "1000", id=f"r/a/{n}"))
+    space.messages(20)
+    for _ in range(20):
+        space.executor.wait(time.time() + 0.01)
+    taken = take_descriptors()
+    for fd in taken:
+        os.close(fd)
+    assert len(taken) >= SPARE_DESCRIPTORS - 1
 
 
 def take_descriptors() -> list[int]:

@@ -121,3 +121,14 @@ def test_a_run_can_be_read_in_ascii(wfctl: Command, tmp_path: Path) -> None:
     ended = wfctl("run", "flow.yaml", env={"PYTHONIOENCODING": "ascii"})
     assert ended.stdout == "greeting: gr\\xfcezi\n"
     assert "[2/2] + b" in ended.stderr
+
+
+def test_what_is_lost_on_a_full_disk_is_told(tmp_path: Path, wfctl: Command) -> None:
+    (tmp_path / "flow.yaml").write_text("version: 1\nnodes: {a: {run: echo hi, stdout: text}}\noutputs: {a: x}\n")
+    assert wfctl("run", "flow.yaml").returncode == 0
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "WFCTL_STATE_DIR": str(tmp_path / ".wfctl")}
+    for words, code in [("status last", 2), ("output last a", 2), ("run flow.yaml", 0)]:
+        command = [sys.executable, "-m", "wfctl", *words.split()]
+        with open("/dev/full", "w") as full:
+            ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environ, cwd=tmp_path)
+        assert (ended.returncode, "no space left on device" in ended.stderr) == (code, True)

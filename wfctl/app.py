@@ -51,7 +51,6 @@ class Outcome:
 
     record: Record
     exit_code: int
-    notes: tuple[str, ...] = ()
 
 
 # -- the main job
@@ -65,7 +64,10 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     now = time.time()
     plan = flow.planned(opened, replace(request, started=instant.to_text(now)))
     of = store.find_run(asked.of).id if asked.of is not None else None
-    given = _given(plan, store, of)
+    wanted = [name for name, planned in plan.nodes.items() if planned.given]
+    if of is not None and not wanted:
+        raise UsageError("--of gives the outputs of what is left out, and nothing is; add --from, --only or --until")
+    given = _given(plan, store, of, wanted)
     if not os.path.isdir(plan.root):  # told before there is a run
         raise UsageError(f'there is no folder "{plan.root}"; make it, or correct root')
     store.prepare()
@@ -95,11 +97,7 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     state = RunState(plan)
     state.id = folder.id
     record = Record(folder, state, [started], _nothing_read())
-    facts: list[ev.Event] = [started]
-    facts += [
-        ev.NodeServed(time=now, node=name, output=output, stored=stored, of=of or "")
-        for name, (output, stored) in given.items()
-    ]
+    facts: list[ev.Event] = [started, *_served(given, of, now)]
     return Outcome(record, drive(record, writer, facts, watching))
 
 
@@ -120,15 +118,16 @@ def resume(
     try:
         with _cache(store, folder) as cache:
             record = history.open_run(folder, take, cache)
-        return _go_on(record, writer, watching, update, tuple(start_from))
+        return _go_on(record, store, writer, watching, update, tuple(start_from))
     finally:
         if writer is not None:
             writer.close()
 
 
-def _go_on(record: Record, writer: Any, watching: Watching, update: bool, again: tuple[str, ...]) -> Outcome:
+def _go_on(
+    record: Record, store: Store, writer: Any, watching: Watching, update: bool, again: tuple[str, ...]
+) -> Outcome:
     state, folder = record.state, record.folder
-    notes = []
     now = max(time.time(), state.time)
     facts: list[ev.Event] = []
     updated = _update(record, now) if update else None
@@ -139,21 +138,27 @@ def _go_on(record: Record, writer: Any, watching: Watching, update: bool, again:
 
             hint = nearest(name, plan.nodes) or f"`wfctl status {folder.id}` shows the nodes"
             raise UsageError(f'--from: no node named "{name}" in this run; {hint}')
+        if plan.nodes[name].given:
+            raise UsageError(f'--from: "{name}" was left out of this run; start another with `wfctl run`')
     if not update and (differs := _file_differs(record)):
-        notes.append(differs)
+        watching.warn(differs)
     if state.finished is not None and state.status is RunStatus.SUCCEEDED and not again and not updated:
-        return Outcome(record, ExitCode.OK, (*notes, f"run {folder.id} has succeeded; there is nothing left to do"))
+        watching.warn(f"run {folder.id} has succeeded; there is nothing left to do")
+        return Outcome(record, ExitCode.OK)
     if updated:
         event, plan, changed = updated
         stale = [n for n in changed if n in state.nodes and state.nodes[n].state in DONE and n not in again]
         if stale:
-            notes.append(
+            watching.warn(
                 f"changed but succeeded before, so not run again: {', '.join(stale)}; add --from {stale[0]} for that"
             )
         facts.append(event)
     folder.make_folders()
     facts.append(ev.RunResumed(time=now, again=again, version=__version__))
-    return Outcome(record, drive(record, writer, facts, watching, plan if updated else None), tuple(notes))
+    missing = [n for n, p in plan.nodes.items() if p.given and not (n in state.nodes and state.nodes[n].state in DONE)]
+    served = _given(plan, store, record.first.of, missing)
+    facts += _served(served, record.first.of, now)
+    return Outcome(record, drive(record, writer, facts, watching, plan if updated else None))
 
 
 @contextmanager
@@ -185,24 +190,29 @@ def _recall(store: Store) -> Recall:
     return Recall(store.cache / "flows", f"{__version__}\n{load.schema_text()}".encode())
 
 
-def _given(plan: Plan, store: Store, of: str | None) -> dict[str, tuple[Any, bool]]:
-    """The outputs of the nodes that are left out, from the run `of`. Raises UsageError for one that is not there."""
-    wanted = [name for name, planned in plan.nodes.items() if planned.given]
+def _given(plan: Plan, store: Store, of: str | None, wanted: Sequence[str]) -> dict[str, object]:
+    """The outputs of the wanted nodes from the run `of`. Raises UsageError for one that is not there."""
     if not wanted:
         return {}
     if of is None:
         names = ", ".join(wanted[:10])
         raise UsageError(f"left out, but what runs needs their output: {names}; name a run that has it: --of ID")
     past = history.open_run(store.find_run(of))
-    found: dict[str, tuple[Any, bool]] = {}
+    if past.plan.name != plan.name:
+        what = f'run {past.folder.id} is of another workflow, "{past.plan.name}"'
+        raise UsageError(f'{what}; name one of "{plan.name}" (`wfctl runs --workflow {plan.name}`)')
+    found: dict[str, object] = {}
     for name in wanted:
         run_ = past.state.nodes.get(name)
         if run_ is None or run_.state not in DONE:
             how = "does not have it" if run_ is None else f"has it {run_.state}"
             raise UsageError(f'"{name}" is left out, and run {past.folder.id} {how}; run it too, or name another run')
-        output = fetch(past.folder, run_.output, run_.stored)
-        found[name] = (output, False)
+        found[name] = fetch(past.folder, run_.output, run_.stored)
     return found
+
+
+def _served(given: Mapping[str, object], of: str | None, now: float) -> list[ev.Event]:
+    return [ev.NodeServed(time=now, node=name, output=output, of=of or "") for name, output in given.items()]
 
 
 def _update(record: Record, now: float) -> tuple[ev.RunUpdated, Plan, list[str]]:
@@ -353,11 +363,11 @@ def cancel(run_id: str, store: Store) -> str:
         raise UsageError(f"run {folder.id} is not running; `wfctl status {folder.id}` shows how it stands")
     with suppress(ProcessLookupError):
         os.kill(held.pid, signal.SIGTERM)
-    journal.Lock.take(folder, wait=60.0).close()
+    journal.Lock.take(folder, wait=60.0, patient=True).close()
     return folder.id
 
 
-def clean(store: Store, *, older_than: float | None, keep_last: int, dry_run: bool) -> list[str]:
+def clean(store: Store, *, older_than: float, keep_last: int, dry_run: bool) -> list[str]:
     """Remove runs that ended long ago; the ids of those that went, or would go. Running ones always stay."""
     from wfctl import journal
     from wfctl.errors import BusyError
@@ -369,7 +379,7 @@ def clean(store: Store, *, older_than: float | None, keep_last: int, dry_run: bo
             age = now - folder.journal.stat().st_mtime
         except OSError:
             continue
-        if (older_than is not None and age < older_than) or journal.held_by(folder):
+        if age < older_than or journal.held_by(folder):
             continue
         if not dry_run:
             try:

@@ -345,9 +345,11 @@ def schema() -> None:
 def clean(
     ctx: typer.Context,
     older_than: Annotated[
-        str | None, typer.Option("--older-than", metavar="30d", help="Only runs that ended so long ago [default: 30d].")
-    ] = None,
-    keep_last: Annotated[int, typer.Option("--keep-last", metavar="N", min=0, help="Keep the N newest.")] = 0,
+        str, typer.Option("--older-than", metavar="TIME", help="Only runs that ended so long ago.")
+    ] = "30d",
+    keep_last: Annotated[
+        int, typer.Option("--keep-last", metavar="N", min=0, help="Keep the N newest, however old.")
+    ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and keep it.")] = False,
     json: Json = False,
 ) -> None:
@@ -355,9 +357,8 @@ def clean(
     from wfctl import app, quantity
     from wfctl.errors import UsageError
 
-    age = None if older_than is None and keep_last else older_than or "30d"
     try:
-        seconds = None if age is None else quantity.seconds(age)
+        seconds = quantity.seconds(older_than)
     except ValueError as error:
         raise UsageError(f"--older-than: {error}") from None
     gone = app.clean(_store(ctx), older_than=seconds, keep_last=keep_last, dry_run=dry_run)
@@ -384,7 +385,10 @@ def _store(ctx: typer.Context) -> Any:
 
     from wfctl.store import Store
 
-    return Store.find(ctx.obj, Path.cwd(), os.environ)
+    try:
+        return Store.find(ctx.obj, Path.cwd(), os.environ)
+    except FileNotFoundError:
+        _fail("the current folder is gone; go to one that is there")
 
 
 def _watching(json: bool) -> Any:
@@ -413,9 +417,9 @@ def _show_plan(forecast: Any, json: bool) -> None:
 
 
 def _print(text: str) -> None:
-    from wfctl.screen import writer
+    from wfctl.screen import say
 
-    writer(sys.stdout)(text)
+    say(text)
 
 
 def _print_json(data: object) -> None:

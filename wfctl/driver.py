@@ -96,16 +96,18 @@ def drive(
                 warn=watching.warn,
                 point=crash_point(os.environ),
             )
-            for event in facts:
-                engine.record(event)
-            engine.run()
+            try:
+                for event in facts:
+                    engine.record(event)
+                engine.run()
+            finally:  # while signals are still taken: who presses Ctrl-C twice is to see the last words too
+                watching.end(record)
     except WfctlError:
         raise
     except Exception as error:
         error.add_note(f"the run's folder: {folder.path}")
         raise
     finally:
-        watching.end(record)
         writer.close()
     _remove_tree(folder.tmp)
     assert state.exit_code is not None

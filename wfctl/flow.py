@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from wfctl import expr, load, plan, plugins, spec
-from wfctl.errors import Fault, Invalid, Problem, UsageError, dotted, nearest
+from wfctl.errors import Fault, Invalid, Problem, UsageError, Where, dotted, nearest
 from wfctl.history import Definition
 from wfctl.plan import Plan, Request
 from wfctl.recall import Recall
@@ -62,7 +62,9 @@ def read(file: str, settings: Sequence[str] = (), recall: Recall | None = None) 
     """
     document = load.read(file, recall.get) if recall and not settings else load.read(file)
     for setting in settings:
-        document = replace(document, data=_with_setting(document.data, setting))
+        where, data = _with_setting(document.data, setting)
+        typed = setting if len(setting) <= 60 else f"{setting[:59]}…"
+        document = replace(document, data=data, laid={where: f"--set {typed}", **document.laid})
     shape = load.check(document)
     stem = os.path.basename(file).rsplit(".", 1)[0]
     try:
@@ -186,8 +188,8 @@ def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _with_setting(data: dict[str, Any], setting: str) -> dict[str, Any]:
-    """The data with `a.b=value` laid over it; the value is JSON, else text."""
+def _with_setting(data: dict[str, Any], setting: str) -> tuple[Where, dict[str, Any]]:
+    """The place of `a.b=value`, and the data with that laid over it; the value is JSON, else text."""
     key, equals, text = setting.partition("=")
     if not equals or not all(key.split(".")):
         raise UsageError(f'--set "{setting}": write it as --set KEY=VALUE, such as --set concurrency=4')
@@ -201,13 +203,17 @@ def _with_setting(data: dict[str, Any], setting: str) -> dict[str, Any]:
         under = inner.get(name)
         inner[name] = inner = dict(under) if isinstance(under, dict) else {}
     inner[last] = value
-    return result
+    return (*parents, last), result
 
 
 def _together(first: Sequence[Fault], second: Sequence[Fault]) -> list[Fault]:
     """Both, but of two at one place the first: the same mistake is told once."""
-    taken = {(f.line, f.column) for f in first if f.line}
-    return sorted([*first, *(f for f in second if (f.line, f.column) not in taken)])
+
+    def place(fault: Fault) -> tuple[object, ...]:
+        return (fault.line, fault.column) if fault.line else (fault.file, fault.path)
+
+    taken = set(map(place, first))
+    return sorted([*first, *(fault for fault in second if place(fault) not in taken)])
 
 
 def _beyond(first: Sequence[Fault], second: Sequence[Fault]) -> list[Fault]:

@@ -10,7 +10,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,12 +86,13 @@ class Lock:
         self.fd = fd
 
     @classmethod
-    def take(cls, folder: RunFolder, wait: float = 0.0) -> Lock:
-        """Take the lock, waiting up to `wait` seconds for its holder to die.
+    def take(cls, folder: RunFolder, wait: float = 0.0, *, patient: bool = False) -> Lock:
+        """Take the lock, waiting up to `wait` seconds for a holder that is dying; `patient`, also for one that works.
 
         Raises BusyError, naming the holder, and StateError where the lock cannot be had at all.
         """
-        deadline = time.monotonic() + max(wait, _LEAST_WAIT)
+        now = time.monotonic()
+        soon, deadline = now + _LEAST_WAIT, now + max(wait, _LEAST_WAIT)
         try:
             fd = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
@@ -101,7 +102,8 @@ class Lock:
         try:
             os.fchmod(fd, 0o600)
             while not _try(fd, fcntl.LOCK_EX):
-                if time.monotonic() >= deadline:
+                now = time.monotonic()
+                if now >= deadline or (now >= soon and not patient and holder(folder) is not None):
                     raise _busy(folder)
                 time.sleep(_LOCK_PAUSE)
             # `clean` may have taken the folder away between open and lock.
@@ -156,8 +158,17 @@ def holder(folder: RunFolder) -> Holder | None:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except (OSError, ValueError):
         return None
-    shown = "".join(sign if sign.isprintable() else " " for sign in command).strip()
-    return Holder(int(pid), shown if len(shown) <= 100 else f"{shown[:99]}…")
+    return Holder(int(pid), _shown_command(command.split("\0")))
+
+
+def _shown_command(words: Sequence[str]) -> str:
+    """A command line as it was typed, in at most 60 characters: without the way to Python, and that to wfctl."""
+    for place, word in enumerate(words[:3]):
+        if word.rpartition("/")[2] == "wfctl":
+            words = ["wfctl", *words[place + 1 :]]
+            break
+    shown = "".join(sign if sign.isprintable() else " " for sign in " ".join(words)).strip()
+    return shown if len(shown) <= 60 else f"{shown[:59]}…"
 
 
 def _try(fd: int, operation: int) -> bool:
@@ -202,14 +213,9 @@ def _busy(folder: RunFolder) -> BusyError:
             f'run "{folder.id}" is held by a process that cannot be named, perhaps a dying one; try again in a moment'
         )
     return BusyError(
-        f'run "{folder.id}" is driven by process {by.pid} ({_clipped(by.command)}); '
+        f'run "{folder.id}" is driven by process {by.pid} ({by.command}); '
         f"wait for it, or end it with `wfctl cancel {folder.id}`"
     )
-
-
-def _clipped(command: str) -> str:
-    """The end of a long command line, for it begins with the way to Python."""
-    return command if len(command) <= 60 else f"…{command[-59:]}"
 
 
 def _removed(folder: RunFolder) -> StateError:

@@ -42,9 +42,12 @@ class Document:
     reprints: bool = False
     checked: bool = False
     """The data are remembered from a time when they were found good."""
+    laid: Mapping[Where, str] = field(default_factory=dict)
+    """Values that were laid over those of the file, with what was typed for that: `--set concurrency=4`."""
 
     def place(self, problems: Iterable[Problem]) -> list[Fault]:
-        """The problems with line and column, in order. What is not in the file is placed at what would hold it."""
+        """The problems with line and column, in order. What is not in the file is placed at what would hold it, but
+        what was laid over it where it was typed."""
         found = list(problems)
         if not found:
             return []
@@ -52,6 +55,10 @@ class Document:
         lines = self.source.decode().splitlines()
         faults = []
         for problem in found:
+            typed = next((text for where, text in self.laid.items() if problem.where[: len(where)] == where), None)
+            if typed is not None:
+                faults.append(Fault(typed, 0, 0, problem.shown_path, problem.message, problem.hint))
+                continue
             line, column = tree.position(top, problem, lines)
             faults.append(Fault(self.file, line + 1, column + 1, problem.shown_path, problem.message, problem.hint))
         return sorted(faults)
@@ -191,7 +198,7 @@ def _bytes_of(file: str) -> bytes:
             source = stream.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         folder, name = os.path.split(file)
-        here = [f for f in _listed(folder or ".") if f.endswith(_SUFFIXES)]
+        here = [f for f in _listed(folder or ".") if f.endswith(_SUFFIXES) and nearest(_stem(name), [_stem(f)])]
         hint = nearest(name, here) or _files_in(folder or ".") or "name a workflow file"
         raise UsageError(f'no file "{file}"; {hint}') from None
     except ValueError:
@@ -201,6 +208,11 @@ def _bytes_of(file: str) -> bytes:
     if len(source) > MAX_BYTES:
         raise Invalid([Fault(file, 0, 0, "", "is over 64 MiB", "split it with the kind workflow, or use for_each")])
     return source.removeprefix(b"\xef\xbb\xbf")
+
+
+def _stem(name: str) -> str:
+    """A file's name without the suffix, in which all workflows are alike."""
+    return name.removesuffix(".yaml").removesuffix(".yml")
 
 
 def _listed(folder: str) -> list[str]:
@@ -316,18 +328,23 @@ _STRICT: Mapping[str, tuple[str, ...]] = {
 }
 
 
+@functools.cache
+def _strict_validator() -> Validator:
+    strict = {**_workflow_schema()}
+    strict["$defs"] = {**strict["$defs"]}
+    for name, other in _STRICT.items():
+        strict["$defs"][name] = {"type": ["string", *other]}
+    return _validator(strict)
+
+
 def _reprinted(document: Document) -> list[Problem]:
     """Numbers that would print otherwise, where they stand for text.
 
     Found by a stricter schema, in which text is nothing but text; where it complains of a number, the file says
     how that was written.
     """
-    strict = {**_workflow_schema()}
-    strict["$defs"] = {**strict["$defs"]}
-    for name, other in _STRICT.items():
-        strict["$defs"][name] = {"type": ["string", *other]}
     wheres = set()
-    for error in _validator(strict).iter_errors(document.data):
+    for error in _strict_validator().iter_errors(document.data):
         if isinstance(error.instance, (int, float)) and error.kind.name == "type":
             wheres.add(tuple(error.instance_path))
     found = []

@@ -5,6 +5,7 @@ Knows nothing of what success is."""
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -18,6 +19,9 @@ LARGEST = 16 * 1024 * 1024
 
 INLINE = 64 * 1024
 """Bytes of an output that still stand in the journal; a larger one lies in a file of its own."""
+
+DEEPEST = 100
+"""How deep lists and mappings of an output may lie in each other, as in a workflow file."""
 
 
 class _Bad(ValueError):
@@ -59,6 +63,10 @@ def _is_there(path: str) -> bool:
 
 def _read(job: Job) -> object:
     if job.reading != "none" and job.stdout is not None:
+        if os.path.exists(job.output):
+            raise _Bad(
+                f"`stdout: {job.reading}` makes its output, and it wrote to $WFCTL_OUTPUT too; take one of them out"
+            )
         return _from_stdout(_content(job.stdout, "standard output") or b"", job.reading)
     content = _content(job.output, "$WFCTL_OUTPUT")
     return None if content is None else _from_file(_text(content, "$WFCTL_OUTPUT"))
@@ -85,8 +93,15 @@ def _from_stdout(content: bytes, reading: str) -> object:
     text = _text(content, "standard output")
     if reading == "json":
         return _parse(text, "standard output")
-    text = text.rstrip("\r\n") if reading == "text" else text
-    return text if reading == "text" else text.splitlines()
+    if reading == "text":
+        return text.rstrip("\r\n")
+    return _lines(text)
+
+
+def _lines(text: str) -> list[str]:
+    """What newlines part, and nothing else: a form feed or a U+2028 is part of its line."""
+    lines = text.removesuffix("\n").split("\n") if text else []
+    return [line.removesuffix("\r") for line in lines]
 
 
 def _from_file(text: str) -> object:
@@ -96,13 +111,16 @@ def _from_file(text: str) -> object:
         return None
     if re.match(r"[A-Za-z_][\w.-]*=", stripped):
         pairs = {}
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(_lines(text), 1):
             if line.strip():
                 key, equals, value = line.partition("=")
                 if not equals:
                     raise _Bad(f'$WFCTL_OUTPUT, line {number}: neither JSON nor key=value: "{line[:60]}"')
                 pairs[key.strip()] = value
         return pairs
+    if stripped[0] not in '{["-0123456789tfnN':
+        line = stripped.partition("\n")[0]
+        raise _Bad(f'$WFCTL_OUTPUT holds neither JSON nor key=value lines: "{line[:60]}"')
     return _parse(text, "$WFCTL_OUTPUT")
 
 
@@ -110,9 +128,13 @@ def _parse(text: str, what: str) -> object:
     if not text.strip():
         raise _Bad(f"{what} is empty, and JSON was expected")
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_not_finite, parse_float=_finite)
+        _check_depth(value, what, DEEPEST)
+        return value
     except RecursionError:
-        raise _Bad(f"{what} is nested too deeply") from None
+        raise _Bad(f"{what} is nested over {DEEPEST} deep") from None
+    except _Bad:
+        raise
     except json.JSONDecodeError as error:
         reason = f"{error.msg[:1].lower()}{error.msg[1:]}"
         raise _Bad(f"{what} is no JSON: {reason} (line {error.lineno}, column {error.colno})") from None
@@ -120,8 +142,21 @@ def _parse(text: str, what: str) -> object:
         raise _Bad(f"{what} is no JSON: {error}") from None
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _not_finite(text)
+
+
+def _not_finite(text: str) -> float:
+    raise ValueError(f"{text} is no finite number")
+
+
+def _check_depth(value: object, what: str, left: int) -> None:
+    if isinstance(value, (dict, list)):
+        if not left:
+            raise _Bad(f"{what} is nested over {DEEPEST} deep")
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_depth(inner, what, left - 1)
 
 
 def _kept(job: Job, output: object) -> str | None:

@@ -4,11 +4,13 @@ Knows nothing of what a run does."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TextIO
 
+from wfctl.errors import UsageError
 from wfctl.record import dataclass
 
 if TYPE_CHECKING:
@@ -72,8 +74,11 @@ def _in_foreground(stream: TextIO) -> bool:
         return True
 
 
-def writer(stream: TextIO | None) -> Callable[[str], None]:
-    """Writes to a stream until nobody reads it any more; from then on what is written is dropped: the run goes on."""
+def writer(stream: TextIO | None, told: Callable[[OSError], None] | None = None) -> Callable[[str], None]:
+    """Writes to a stream until nobody reads it any more; from then on what is written is dropped: the run goes on.
+
+    `told` is told once where it was lost for another reason: a full disk, say.
+    """
     gone = stream is None
 
     def write(text: str) -> None:
@@ -86,9 +91,11 @@ def writer(stream: TextIO | None) -> Callable[[str], None]:
             except UnicodeEncodeError as error:
                 stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
             stream.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             gone = True
             _drop(stream)
+            if told is not None and isinstance(error, OSError) and error.errno != errno.EPIPE:
+                told(error)
 
     return write
 
@@ -155,13 +162,26 @@ def _view(write: Callable[[str], None], tail: Tail, screen: Screen) -> Plain:
     return Plain(write, tail, color=screen.color, unicode=screen.unicode)
 
 
+def say(text: str) -> None:
+    """Print what a command was asked for. Raises UsageError where that is lost, but not where nobody reads it."""
+
+    def lost(error: OSError) -> None:
+        raise UsageError(f"standard output cannot be written: {(error.strerror or str(error)).lower()}")
+
+    writer(sys.stdout, lost)(text)
+
+
 def finish(outcome: Outcome, json: bool) -> None:
-    """What is left to say when a command that drove a run ends: notes, and the outputs of the run."""
+    """What is left to say when a command that drove a run ends: the outputs of the run."""
     from wfctl.renderers.listing import outputs
 
-    error = writer(sys.stderr)
-    for note in outcome.notes:
-        error(f"wfctl: {note}\n")
     state = outcome.record.state
     if not json and state.outputs and outcome.exit_code == 0:
-        writer(sys.stdout)(outputs(state.outputs))
+
+        def lost(error: OSError) -> None:  # the run has succeeded all the same
+            why = (error.strerror or str(error)).lower()
+            writer(sys.stderr)(
+                f"wfctl: the outputs could not be printed ({why}); see them with: wfctl output {state.id}\n"
+            )
+
+        writer(sys.stdout, lost)(outputs(state.outputs))

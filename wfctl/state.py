@@ -64,7 +64,6 @@ MOVES: Mapping[tuple[NodeState, type[ev.Event]], NodeState] = {
     (READY, ev.NodeCancelled): CANCELLED,
     (WAITING, ev.NodeSkipped): SKIPPED,
     (WAITING, ev.NodeServed): CACHED,
-    (READY, ev.NodeServed): CACHED,
 }
 """Every move there is. A pair that is not here is a bug of ours and says so."""
 
@@ -507,7 +506,9 @@ class RunState:
         run.judged = True
         if not holds:
             self._doomed.append(name)
-        elif planned.node.when is True or planned.given:
+        elif planned.given:
+            run.judged = False  # waits to be served, and never starts
+        elif planned.node.when is True:
             run.state = READY
             self._push_ready(planned)
         else:

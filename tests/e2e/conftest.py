@@ -1,6 +1,6 @@
 """What the users' view needs: a workflow file beside the state folder, and what became of its run.
 
-Knows nothing of how the command works."""
+Knows nothing of how the command works, but that a test need not start it only to look."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Command
+from tests.conftest import ROOT
+from wfctl import app, history
+from wfctl.store import Store
 
 Flow = Callable[..., str]
 Status = Callable[..., dict[str, Any]]
@@ -37,11 +39,12 @@ def flow(tmp_path: Path) -> Flow:
 
 
 @pytest.fixture
-def status(wfctl: Command) -> Status:
-    """What `status ID --json` says."""
+def status(tmp_path: Path) -> Status:
+    """What `status ID --json` says, without a process for each look. The verb itself has tests of its own."""
 
     def read(run: str = "last") -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(wfctl("status", run, "--json").stdout)
+        record = app.open_record(run, Store(tmp_path / ".wfctl"))
+        document: dict[str, Any] = json.loads(json.dumps(history.document(record)))
         return document
 
     return read
@@ -67,7 +70,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def begin(*words: str, **options: Any) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", "import sys; from wfctl.cli import main; sys.exit(main())", *words],
+            [sys.executable, "-m", "wfctl", *words],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT), "WFCTL_STATE_DIR": str(tmp_path / ".wfctl")},
             stdin=subprocess.DEVNULL,

@@ -232,6 +232,39 @@ def test_wrong_params_are_told_before_anything_runs(
     assert not (tmp_path / ".wfctl").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "grace=soon"], "--set grace=soon: grace: expected a duration"),
+        (["--set", "gracee=1s"], '--set gracee=1s: unknown key "gracee"; did you mean "grace"?'),
+        (["--set", 'nodes.b={"run": "true", "needs": ["c"]}'], 'nodes.b.needs: no node named "c"'),
+        (["--policy", "fastest"], '--set scheduling.policy=fastest: scheduling.policy: "fastest" is not one of'),
+        (["--set", "nodes.a.timeout=-1"], "--set nodes.a.timeout=-1: nodes.a.timeout: "),
+    ],
+)
+def test_what_is_wrong_with_a_setting_is_told_as_it_was_typed(
+    words: list[str], message: str, wfctl: Command, flow: Flow
+) -> None:
+    ended = wfctl("run", flow("grace: 2s\nnodes: {a: {run: 'true'}}"), *words)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("--set ")
+    assert message in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("resum", 'wfctl: no command named "resum"; did you mean "resume"?\n'),
+        ("flow.yaml", 'wfctl: no command named "flow.yaml"; did you mean `wfctl run flow.yaml`?\n'),
+        ("xyzzy", 'wfctl: no command named "xyzzy"; `wfctl --help` lists them\n'),
+    ],
+)
+def test_an_unknown_command_is_told_with_a_way_out(word: str, message: str, wfctl: Command) -> None:
+    ended = wfctl(word)
+    assert (ended.returncode, ended.stderr) == (2, message)
+
+
 # -- what a node is given, and what it leaves
 
 
@@ -518,9 +551,9 @@ def test_old_runs_are_removed_and_the_newest_kept(wfctl: Command, flow: Flow) ->
         wfctl("run", flow(THREE))
     before = [run["id"] for run in json.loads(wfctl("runs", "--json").stdout)]
     assert wfctl("clean").stderr == "0 runs removed\n"
-    would = wfctl("clean", "--keep-last", "1", "--dry-run")
+    would = wfctl("clean", "--older-than", "0s", "--keep-last", "1", "--dry-run")
     assert (would.stdout.split(), would.stderr) == (before[1:], "2 runs would go\n")
-    assert json.loads(wfctl("clean", "--keep-last", "1", "--json").stdout) == before[1:]
+    assert json.loads(wfctl("clean", "--older-than", "0s", "--keep-last", "1", "--json").stdout) == before[1:]
     assert [run["id"] for run in json.loads(wfctl("runs", "--json").stdout)] == before[:1]
     assert wfctl("clean", "--older-than", "0s").stderr == "1 run removed\n"
     assert wfctl("runs").stdout == "no runs\n"

@@ -62,7 +62,6 @@ class LocalExecutor:
         self._unwatched: list[_Child] = []                  # started when no descriptor was left for a pidfd
         self._held: OrderedDict[str, Job] = OrderedDict()   # submitted, and waiting for something scarce
         self._tries = 0                                     # delays used up since something could last be started
-        self._full = False                                  # only the spare descriptors are left
         self._timers: list[tuple[float, int, _Child | None]] = []   # None: try what waits for something scarce
         self._numbers = 0                                   # breaks ties among timers
         self._retry_is_set = False
@@ -170,7 +169,7 @@ class LocalExecutor:
     def _start(self, job: Job) -> bool:
         """Start it, or tell why it never can be. False: something is scarce, and a later try is arranged."""
         error: OSError | ValueError
-        if self._full:
+        if self._children and self._only_spare():   # without children there is nothing that would give any back
             error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         else:
             try:
@@ -191,6 +190,15 @@ class LocalExecutor:
                 return False
         self._tell_not_started(job.id, self._reason(error, job))
         return True
+
+    def _only_spare(self) -> bool:
+        """Whether the next descriptor would be one of the spare. The lowest free number is given, so we ask for one."""
+        try:
+            fd = os.dup(self._wakeup)
+        except OSError:
+            return True
+        os.close(fd)
+        return fd >= self._last_descriptor
 
     def _spawn(self, job: Job) -> int:
         """The pid of the new session's leader. OSError and ValueError as the system and Python give them."""
@@ -253,11 +261,8 @@ class LocalExecutor:
                 self._finish(child)
                 return
             self._unwatched.append(child)
-            self._full = True
             self._set_retry()
             return
-        # The lowest free number is given, so a high one says that all below are in use.
-        self._full = pidfd >= self._last_descriptor
         self._watched[pidfd] = child
         self._epoll.register(pidfd, select.EPOLLIN)
 
@@ -266,12 +271,10 @@ class LocalExecutor:
         # exec is through, so the epoll would go on to tell of this number when it is another process's already.
         self._epoll.unregister(pidfd)
         os.close(pidfd)
-        self._full = False
 
     def _retry(self) -> None:
         """Once more what waits for something scarce."""
         unwatched, self._unwatched = self._unwatched, []
-        self._full = False
         for child in unwatched:
             self._watch(child)
         while self._held:
