@@ -237,6 +237,16 @@ def test_a_program_that_an_earlier_node_installed_is_found(space: Space) -> None
     assert space.text("log") == "mine\n"
 
 
+@BOTH_WAYS
+def test_a_script_without_an_interpreter_line_is_run_by_the_shell(space: Space, cwd: str | None) -> None:
+    Path("sub").mkdir()
+    for folder in (".", "sub"):
+        write(f"{folder}/bare", 'echo "$1" from ${PWD##*/}\n', 0o755)
+    told = space.perform(run("./bare", "a b", cwd=cwd, log=f"{space.root}/log"))
+    assert (told.ending, told.code) == (Ending.EXITED, 0)
+    assert space.text("log") == f"a b from {cwd or space.root.name}\n"
+
+
 # -- how it ended ----------------------------------------------------------------------------------------------
 
 
@@ -456,14 +466,6 @@ IMPOSSIBLE: dict[str, tuple[Job, str]] = {
         '"../plain" is not executable; chmod +x it, or name its interpreter: [sh, ../plain]',
     ),
     "folder": (run("./sub"), '"./sub" is a folder; name a program in it'),
-    "no shebang": (
-        run("./bare"),
-        '"./bare" has no "#!" line and is no program; add one (#!/bin/sh), or name its interpreter: [sh, ./bare]',
-    ),
-    "no shebang from cwd": (
-        run("../bare", **SUB),
-        '"../bare" has no "#!" line and is no program; add one (#!/bin/sh), or name its interpreter: [sh, ../bare]',
-    ),
     "no interpreter": (
         run("./lost"),
         'the interpreter of "./lost" is missing; correct its "#!" line, or install it',
@@ -495,9 +497,9 @@ IMPOSSIBLE: dict[str, tuple[Job, str]] = {
             " with 200,000 bytes; hand it over by stdin: ${{ … }} or file(…)"
         ),
     ),
-    "no folder of the log": (
-        run("true", log="none/log"),
-        'cannot open its log, "none/log": no such file or directory; correct the path',
+    "log is a folder": (
+        run("true", log="sub"),
+        'cannot open its log, "sub": is a directory; correct the path',
     ),
     "no standard input": (
         run("true", stdin="none"),
@@ -521,12 +523,16 @@ IMPOSSIBLE: dict[str, tuple[Job, str]] = {
 @pytest.mark.parametrize("case", IMPOSSIBLE)
 def test_what_cannot_be_started_says_why_and_the_way_out(space: Space, case: str) -> None:
     write("plain", "echo\n", 0o644)
-    write("bare", "echo\n", 0o755)
     write("lost", "#!/no/such/interpreter\n", 0o755)
     Path("sub").mkdir()
     job, error = IMPOSSIBLE[case]
     told = space.perform(job)
     assert (told.ending, told.error) == (Ending.NOT_STARTED, error)
+
+
+def test_without_the_folder_of_the_logs_nothing_goes_on(space: Space) -> None:
+    with pytest.raises(StateError, match="the state folder was removed while the run was going on"):
+        space.executor.submit(run("true", log="none/log"))
 
 
 def test_an_impossible_job_does_not_disturb_the_next(space: Space) -> None:

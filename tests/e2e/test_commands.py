@@ -177,7 +177,7 @@ def test_what_is_left_out_and_needed_must_be_served(wfctl: Command, flow: Flow) 
         2,
         "wfctl: left out, but what runs needs their output: b; name a run that has it: --of ID\n",
     )
-    wfctl("run", flow(FAILS, "other.yaml"))
+    wfctl("run", "flow.yaml", "--until", "a")
     assert 'wfctl: "b" is left out' in wfctl("run", "flow.yaml", "--only", "c", "--of", "last").stderr
     assert 'did you mean "b"?' not in wfctl("run", "flow.yaml", "--only", "zzz").stderr
 

@@ -24,8 +24,10 @@ SCARCE = (*NO_DESCRIPTORS, errno.EAGAIN, errno.ENOMEM, errno.ETXTBSY)
 """What may be there in a moment: a descriptor, a process, memory, a program that is still being written."""
 DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)            # seconds between tries to start where something is scarce
 SPARE_DESCRIPTORS = 16                              # left to the rest of the engine: journal, outputs, a child's log
+GONE = "the state folder was removed while the run was going on; begin anew with `wfctl run`"
 LONGEST_SLEEP = 86_400.0                            # epoll counts milliseconds in 32 bits
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+SHELL = "/bin/sh"                                   # runs a program that the kernel takes for none
 RESULT = APPEND | os.O_TRUNC                        # what is read as the output must hold this attempt's words alone
 
 
@@ -127,7 +129,9 @@ class LocalExecutor:
     # -- the protocol ----------------------------------------------------------------------------------------
 
     def submit(self, job: Job) -> None:
-        """Start the job, or hold it while descriptors or processes are scarce; what can never start is told."""
+        """Start the job, or hold it while descriptors or processes are scarce; what can never start is told.
+
+        Raises StateError where the folder of its log is gone."""
         if job.id in self._children or job.id in self._held:
             raise Bug(f'job "{job.id}" was submitted twice')
         if self._held or not self._start(job):      # in order: behind those that wait already
@@ -210,18 +214,27 @@ class LocalExecutor:
         cwd = self._base if job.cwd is None else self._at(job.cwd)
         env = {**self._environ, "PWD": os.path.join(self._root, cwd) if cwd else self._root, **job.env}
         program = _find(job.argv[0] if job.argv else "", env.get("PATH", os.defpath), cwd)
+        try:
+            return self._spawn_program(cwd, program, job.argv, job, env)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            # A script without "#!": a shell would run it, and so do make and execvp.
+            return self._spawn_program(cwd, SHELL, ("sh", program, *job.argv[1:]), job, env)
+
+    def _spawn_program(self, cwd: str, program: str, argv: Sequence[str], job: Job, env: dict[str, str]) -> int:
         if cwd:
-            return self._spawn_in(cwd, program, job, env)
+            return self._spawn_in(cwd, program, argv, job, env)
         actions: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
             (os.POSIX_SPAWN_OPEN, fd, path, flags, 0o666) for fd, (_, path, flags) in enumerate(self._streams(job))
         ]
         if len(actions) == 2:
             actions.append((os.POSIX_SPAWN_DUP2, 1, 2))
         return os.posix_spawn(
-            program, job.argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=self._ignored
+            program, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=self._ignored
         )
 
-    def _spawn_in(self, cwd: str, program: str, job: Job, env: dict[str, str]) -> int:
+    def _spawn_in(self, cwd: str, program: str, argv: Sequence[str], job: Job, env: dict[str, str]) -> int:
         # posix_spawn of the standard library knows no folder to start in. Going there and back ourselves would pull
         # the ground from under other threads; Popen costs 1.1 times the whole, and without preexec_fn it vforks too.
         import subprocess
@@ -231,7 +244,7 @@ class LocalExecutor:
             for _, path, flags in self._streams(job):
                 fds.append(os.open(path, flags, 0o666))
             process = subprocess.Popen(
-                job.argv, executable=program, cwd=cwd, env=env, stdin=fds[0], stdout=fds[1], stderr=fds[-1],
+                argv, executable=program, cwd=cwd, env=env, stdin=fds[0], stdout=fds[1], stderr=fds[-1],
                 start_new_session=True, close_fds=False,
             )  # fmt: skip
         finally:
@@ -419,7 +432,9 @@ class LocalExecutor:
     # -- words -----------------------------------------------------------------------------------------------
 
     def _reason(self, error: OSError | ValueError, job: Job) -> str:
-        """Why a job could not be started, with the way out. The system names no culprit: we look who it was."""
+        """Why a job could not be started, with the way out. The system names no culprit: we look who it was.
+
+        Raises StateError where the folder of the logs is gone: no job can start any more, and none of them is at fault."""
         if not isinstance(error, OSError):
             return _unspeakable(job) or str(error)
         cwd = self._base if job.cwd is None else self._at(job.cwd)
@@ -439,6 +454,8 @@ class LocalExecutor:
             try:    # once more, to see which it was
                 os.close(os.open(path, flags, 0o666))
             except OSError as own:
+                if word == "log" and not os.path.isdir(os.path.dirname(path)):
+                    raise StateError(GONE) from None
                 return f'cannot open its {word}, "{path}": {_cause(own)}; correct the path'
         return _no_program(error, job.argv[0] if job.argv else "", {**self._environ, **job.env}, cwd)
 
@@ -545,11 +562,6 @@ def _no_program(error: OSError, name: str, env: Mapping[str, str], cwd: str) -> 
     path = os.path.join(cwd, found)
     if os.path.isdir(path):
         return f'"{name}" is a folder; name a program in it'
-    if error.errno == errno.ENOEXEC:
-        return (
-            f'"{name}" has no "#!" line and is no program;'
-            f" add one (#!/bin/sh), or name its interpreter: [sh, {name}]"
-        )
     if error.errno == errno.ENOENT and os.path.exists(path):
         return f'the interpreter of "{name}" is missing; correct its "#!" line, or install it'
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
