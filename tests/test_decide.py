@@ -471,6 +471,12 @@ def test_a_failure_in_finally_turns_0_into_1() -> None:
     assert run.ended["g"] == "ok"
 
 
+def test_what_failed_in_finally_is_named_where_nothing_else_did() -> None:
+    data = flow({"a": []}, **{"finally": {"f": [], "g": {"continue_on_error": True}}})
+    ends = [simulate(data, fails=fails).events[-1] for fails in ({"f": 1, "g": 1}, {"a": 1, "f": 1}, {"g": 1})]
+    assert [end.failed for end in ends if isinstance(end, ev.RunFinished)] == [("f",), ("a",), ()]
+
+
 def test_a_tolerated_failure_in_finally_changes_nothing() -> None:
     run = simulate(flow({"a": []}, **{"finally": {"f": {"continue_on_error": True}}}), fails={"f": 1})
     assert run.state.exit_code == 0

@@ -13,13 +13,13 @@ ID = "20260131-100000-abc"
 
 
 def node(state: str, seconds: float | None = None, **keys: Any) -> dict[str, Any]:
-    rest = {"attempts": 1, "error": None, "reason": None, "outcome": "known", "started": STARTED}
+    rest = {"attempts": 1, "error": None, "reason": None, "outcome": "known", "started": STARTED, "tolerated": False}
     return {"state": state, "seconds": seconds, **rest, **keys}
 
 
 def run(nodes: dict[str, Any], state: str = "failed", **keys: Any) -> dict[str, Any]:
     rest = {"id": ID, "workflow": "nightly_orders", "started": STARTED, "finished": FINISHED, "error": ""}
-    return {"state": state, **rest, "nodes": nodes, **keys}
+    return {"state": state, **rest, "wants_update": False, "nodes": nodes, **keys}
 
 
 FAILED = run(
@@ -69,6 +69,15 @@ def test_what_became_of_an_unknown_attempt_is_said() -> None:
     assert body(run({"a": node("failed", 1.0, error="ended by signal 9", outcome="unknown")}))[0].endswith(
         "ended by signal 9, outcome unknown"
     )
+
+
+def test_a_failure_that_was_tolerated_is_not_counted_among_the_failures() -> None:
+    text = run_status(run({"a": node("failed", 1.0, error="exit code 3", tolerated=True), "b": node("failed", 1.0)}))
+    assert text.splitlines()[2:5] == ["  1 failed · 1 tolerated", "", "  ✗ a     1.0s  exit code 3 · tolerated"]
+
+
+def test_what_only_another_file_can_mend_goes_on_with_that() -> None:
+    assert run_status(run({}, wants_update=True)).endswith(f"go on with: wfctl resume {ID} --update\n")
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

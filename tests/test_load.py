@@ -61,6 +61,46 @@ def test_a_plain_scalar_is_read_by_yaml_1_2(document: Write, text: str, value: o
     assert (read, type(read)) == (value, type(value))
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *[("4", 4), ("5m", "5m"), ("true", True), ("null", None), ("", ""), ("no", "no"), ("9" * 5000, "9" * 5000)],
+        *[("[echo, hi]", ["echo", "hi"]), ("{X: 1}", {"X": 1}), ('{"a": [null]}', {"a": [None]}), ("'5'", "5")],
+        *[("echo: hi", "echo: hi"), ("[ -f x ] && echo", "[ -f x ] && echo"), ('"a" b', '"a" b'), ("{", "{")],
+        *[("{a: 1, a: 2}", "{a: 1, a: 2}"), ("[]\nb: 1", "[]\nb: 1"), ("- a", "- a"), ("*x", "*x")],
+    ],
+)
+def test_a_value_that_was_typed_is_read_as_in_a_file_and_else_is_text(text: str, value: object) -> None:
+    assert load.value_of(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("- a", "p.yaml:1:1: expected a mapping at the top, got a list; give each param its name: NAME: VALUE"),
+        ("a: 1\na: 2", 'p.yaml:2:1: duplicate key "a"; the first is in line 1'),
+    ],
+)
+def test_faults_of_a_file_of_params_are_told_in_words_of_its_own(
+    text: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p.yaml").write_text(text)
+    with pytest.raises(Invalid) as caught:
+        load.read_params("p.yaml")
+    assert str(caught.value) == says
+
+
+def test_a_file_of_params_may_be_empty_but_must_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p.yaml").write_text("# none yet\n")
+    assert load.read_params("p.yaml") == {}
+    Path("folder").mkdir()
+    for name in ("folder", "folder/none"):
+        with pytest.raises(UsageError, match=r"; name a file of params$"):
+            load.read_params(name)
+
+
 def test_keys_are_text_as_they_are_written(document: Write) -> None:
     assert document("1: a\ntrue: b\n3.10: c\nnull: d\n").data == {"1": "a", "true": "b", "3.10": "c", "null": "d"}
 

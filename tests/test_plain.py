@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.helpers.replay import show, turns
-from tests.helpers.simulate import Simulated, flow, simulate
+from tests.helpers.simulate import CrashAt, Simulated, flow, simulate
 from wfctl.renderers.plain import TAILS, Plain, ending
 from wfctl.state import RunState
 
@@ -55,6 +55,12 @@ def test_a_resumed_run_counts_on_from_what_was_done_before() -> None:
 def test_what_is_to_be_done_again_was_not_done_before() -> None:
     shown = resumed(FINAL_WORDS, simulate(FINAL_WORDS), again=["b"])
     assert shown[:2] == ["run r: flow, 3 nodes, 1 done before", "[2/3] ✓ b  1.0s"]
+
+
+def test_a_finally_that_ran_when_the_run_was_stopped_is_to_be_done_again() -> None:
+    stopped = simulate(FINAL_WORDS, signals=[(1.5, 15)])
+    assert stopped.ended["f"] == "ok"
+    assert resumed(FINAL_WORDS, stopped)[0] == "run r: flow, 3 nodes, 1 done before"
 
 
 def test_each_node_that_ends_has_a_line_with_its_place_in_the_count() -> None:
@@ -145,6 +151,11 @@ def test_a_failure_that_was_tolerated_is_named() -> None:
     assert last_words(run) == ["✓ succeeded in 2.0s: 2 nodes", "  tolerated:   a"]
 
 
+def test_what_was_tolerated_is_not_counted_among_the_failures() -> None:
+    run = simulate(flow({"a": {"continue_on_error": True}, "b": ["a"]}), fails={"a": 1, "b": 1})
+    assert last_words(run)[:2] == ["✗ failed after 2.0s: 1 failed, 1 tolerated", "  tolerated:   a"]
+
+
 def test_a_failed_run_names_what_failed_where_the_log_is_and_what_to_type_next() -> None:
     run = simulate(flow({"a": [], "b": ["a"], "c": ["b"]}), fails={"b": 3})
     assert last_words(run) == [
@@ -162,10 +173,16 @@ def test_many_failures_are_counted_after_the_first() -> None:
 
 
 def test_what_could_not_start_has_no_log_to_look_into() -> None:
-    assert last_words(simulate(flow({"a": []}), fails={"a": "missing"}))[1:] == [
+    assert last_words(simulate(flow({"a": []}), fails={"a": "missing"}), wrote=lambda node, attempts: False)[1:] == [
         "  ✗ a  failed",
         "  once mended: wfctl resume r",
     ]
+
+
+def test_an_empty_log_is_not_worth_a_look() -> None:
+    run = simulate(flow({"a": [], "b": []}, on_failure="continue"), fails={"a": 1, "b": 1})
+    assert "  whole log:   wfctl logs r b" in last_words(run, wrote=lambda node, attempts: node == "b")
+    assert "wfctl logs" not in "".join(last_words(run, wrote=lambda node, attempts: False))
 
 
 def test_a_fault_of_the_file_goes_on_with_the_mended_file() -> None:
@@ -185,6 +202,19 @@ def test_a_run_that_ran_out_of_time_can_go_on() -> None:
 def test_only_a_failure_in_finally_is_named_too() -> None:
     run = simulate(flow({"a": []}, **{"finally": {"f": "true"}}), fails={"f": 4})
     assert last_words(run)[1] == "  ✗ f  exit code 4"
+
+
+def test_a_resume_that_only_finished_finally_says_that_nothing_else_was_tried() -> None:
+    data = flow({"a": [], "b": ["a"]}, **{"finally": {"f": "true"}})
+    killed = simulate(data, fails={"b": 1}, crash=CrashAt("submitted", 3))  # f has begun
+    run = simulate(data, fails={"b": 1}, run=killed)
+    assert run.attempts[-1] == "f/2"
+    assert last_words(run)[-2:] == [
+        "  this time only `finally` was left to do; b was not tried again",
+        "  once mended: wfctl resume r",
+    ]
+    again = simulate(data, fails={"b": 1}, run=run)
+    assert not any("only `finally`" in line for line in last_words(again))
 
 
 def test_an_interrupted_run_says_what_is_left_and_how_to_go_on() -> None:

@@ -48,6 +48,16 @@ def is_edge(written: object, read: object) -> bool:
         ("work/*.csv", "work/*.csv"),
         ("work/*.csv", "work"),
         ("work/raw.csv", "."),
+        ("out", "**/x"),
+        ("out", "*/x"),
+        ("out", "o*/deep/x"),
+        ("out/a", "out/*/x"),
+        ("o2/*.csv", "o2/x*"),
+        ("o2/x*", "**/*.csv"),
+        ("*/x", "out/*"),
+        ("**/x", "out/*"),
+        ("wo*/raw/x.csv", "work/raw"),
+        ("out.d", "*.d/x"),
     ],
 )
 def test_a_path_that_one_writes_and_another_reads_is_an_edge(written: str, read: str) -> None:
@@ -64,6 +74,12 @@ def test_a_path_that_one_writes_and_another_reads_is_an_edge(written: str, read:
         ("work/deep/raw.csv", "work/*.csv"),
         ("work/raw.csv", "other"),
         ("work/*.csv", "work/raw.json"),
+        ("work/*.csv", "work/*.json"),
+        ("work/a*", "work/b*"),
+        ("work/*", "other/*"),
+        ("work/raw.csv", "**/x"),
+        ("work/raw.csv", "work/*/x"),
+        ("work/*.csv", "work/**/x.json"),
     ],
 )
 def test_other_paths_are_none(written: str, read: str) -> None:
@@ -87,6 +103,18 @@ def test_edges_by_paths_come_beside_the_others() -> None:
 
 def test_paths_can_make_a_cycle() -> None:
     nodes = {"a": {"writes": ["x"], "reads": ["y"]}, "b": {"writes": ["y"], "reads": ["x"]}}
+    assert faults(nodes) == [("nodes.a", "cycle: a -> b -> a")]
+
+
+def test_what_globs_may_have_in_common_makes_no_cycle() -> None:
+    nodes = {"lint": {"reads": ["**/x"], "writes": ["ok"]}, "build": {"needs": ["lint"], "writes": ["out"]}}
+    plan = planned({**nodes, "look": {"reads": ["**/x"]}})
+    assert plan.nodes["lint"].needs == ()
+    assert set(plan.nodes["look"].needs) == {"lint", "build"}
+
+
+def test_what_globs_may_have_in_common_hides_no_cycle_of_sure_edges() -> None:
+    nodes = {"a": {"writes": ["x"], "reads": ["y", "**/z"]}, "b": {"writes": ["y"], "reads": ["x"]}}
     assert faults(nodes) == [("nodes.a", "cycle: a -> b -> a")]
 
 
@@ -133,6 +161,19 @@ def test_a_path_cannot_leave_the_root(key: str, path: object) -> None:
     assert where == f"nodes.a.{key}[1]"
     ((where, _),) = faults({"a": {key: {"good": "fine", "bad": path}}})
     assert where == f"nodes.a.{key}.bad"
+
+
+@pytest.mark.parametrize("cwd", ["../..", "/tmp", "", 5, "${{ params.up }}"])
+def test_a_node_cannot_stand_outside_of_the_root(cwd: object) -> None:
+    assert [where for where, _ in faults({"a": {"cwd": cwd}}, params={"up": {"default": ".."}})] == ["nodes.a.cwd"]
+
+
+@pytest.mark.parametrize(
+    "cwd", [".", "sub/..", "${{ nodes.b.output }}", "${{ writes.x }}", "${{ params.day }}", "${{ run.id }}"]
+)
+def test_what_a_cwd_is_made_of_may_be_known_only_later(cwd: str) -> None:
+    nodes = {"a": {"cwd": cwd, "writes": {"x": "out"}}, "b": []}
+    assert planned(nodes, Request(run_id=""), params={"day": {"type": "string"}}).nodes["a"].node.cwd
 
 
 def test_an_absolute_path_inside_the_root_is_the_same_path() -> None:
@@ -245,6 +286,18 @@ def test_env_from_outside_wins_over_its_default_and_is_required_without() -> Non
     env = {"A": {"default": "a"}, "B": {"default": "b"}, "C": {}}
     assert planned({"a": []}, Request(environ={"B": "x", "C": "y"}), env=env).env == {"A": "a", "B": "x", "C": "y"}
     assert faults({"a": []}, env=env) == [("env.C", 'the environment has no "C"')]
+
+
+def test_a_required_env_that_is_missing_is_told_and_not_the_param_that_leans_on_it() -> None:
+    params = {"x": {"type": "string", "default": "${{ env.Q }}"}}
+    assert faults({"a": []}, params=params, env={"Q": {}}) == [("env.Q", 'the environment has no "Q"')]
+
+
+@pytest.mark.parametrize("kind", ["integer", ["integer", "null"]])
+def test_a_whole_number_is_an_integer_however_it_is_written(kind: object) -> None:
+    params = {"given": {"type": kind}, "default": {"type": kind, "default": 1e3}, "other": {"type": "number"}}
+    plan = planned({"a": []}, Request(params={"given": 5.0, "other": 5.0}), params=params)
+    assert [repr(value) for value in plan.params.values()] == ["5", "1000", "5.0"]
 
 
 # -- lengths

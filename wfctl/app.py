@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from wfctl import __version__, flow, history, instant
+from wfctl import __version__, flow, graph, history, instant
 from wfctl import events as ev
 from wfctl.driver import Watching, drive, fetch, pin
 from wfctl.errors import ExitCode, Fault, Invalid, StateError, UsageError
@@ -147,11 +147,11 @@ def _go_on(
         return Outcome(record, ExitCode.OK)
     if updated:
         event, plan, changed = updated
-        stale = [n for n in changed if n in state.nodes and state.nodes[n].state in DONE and n not in again]
+        anew = graph.reach(set(again), {n: p.dependents for n, p in plan.nodes.items()}) if again else ()
+        stale = [n for n in changed if n not in anew]
         if stale:
-            watching.warn(
-                f"changed but succeeded before, so not run again: {', '.join(stale)}; add --from {stale[0]} for that"
-            )
+            names = ", ".join(stale[:10]) + (f" and {len(stale) - 10} more" if len(stale) > 10 else "")
+            watching.warn(f"changed but succeeded before, so not run again: {names}; add --from {stale[0]} for that")
         facts.append(event)
     folder.make_folders()
     facts.append(ev.RunResumed(time=now, again=again, version=__version__))
@@ -216,15 +216,14 @@ def _served(given: Mapping[str, object], of: str | None, now: float) -> list[ev.
 
 
 def _update(record: Record, now: float) -> tuple[ev.RunUpdated, Plan, list[str]]:
-    """The file as it is now, pinned as the next definition of the run; and which nodes changed."""
+    """The file as it is now, pinned as the next definition of the run; and the nodes that succeeded by what changed."""
     request = history.request_from_data(record.pins[-1].request)
     opened = flow.read(record.first.file, request.settings)
     environ = _environ(opened)
     kept = {name: value for name, value in request.params.items() if name in opened.workflow.params}
     request = replace(request, environ=environ, params=flow.params(opened, (), None, environ, kept))
     plan = flow.planned(opened, request)
-    before = history.read_definition(record.folder, record.pins[-1].definition).data
-    changed = [n for n in plan.nodes if _node_data(before, n) != _node_data(opened.document.data, n)]
+    changed = history.changed(record, plan)
     event = ev.RunUpdated(
         time=now,
         digest=opened.document.digest,
@@ -232,10 +231,6 @@ def _update(record: Record, now: float) -> tuple[ev.RunUpdated, Plan, list[str]]
         request=history.request_to_data(request),
     )
     return event, plan, changed
-
-
-def _node_data(data: Mapping[str, Any], name: str) -> Any:
-    return (data.get("nodes") or {}).get(name) or (data.get("finally") or {}).get(name)
 
 
 def _file_differs(record: Record) -> str:

@@ -294,10 +294,14 @@ def logs(
     from wfctl import logs as logs_
 
     store = _store(ctx)
+    empty = True
     for chunk in logs_.read(store.find_run(id), node, follow=follow, raw=raw) if sys.stdout else ():
+        empty = False
         sys.stdout.buffer.write(chunk)
         if follow:
             sys.stdout.buffer.flush()
+    if empty and node is not None:
+        typer.echo(f'"{node}" wrote nothing', err=True)
 
 
 @cli.command()

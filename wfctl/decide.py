@@ -139,7 +139,7 @@ def _end(plan: Plan, state: RunState, now: float) -> Action:
             time=now,
             state=status,
             exit_code=exit_code(status, state.signal),
-            failed=tuple(state.failed_nodes),
+            failed=tuple(state.failed_for_good),
             outputs=state.outputs if status is RunStatus.SUCCEEDED else {},
         )
     )

@@ -68,7 +68,8 @@ def environment(plan: Plan, planned: Planned, names: Mapping[str, object]) -> di
     """The variables that the workflow adds to the inherited ones, each with where it comes from."""
     found: dict[str, dict[str, Any]] = {n: {"value": v, "from": "workflow"} for n, v in plan.env.items()}
     for name, value in planned.node.env.items():
-        found[name] = {"value": _text(_soft(value, names)), "from": "node"}
+        source = "defaults" if name in planned.node.default_env else "node"
+        found[name] = {"value": _text(_soft(value, names)), "from": source}
     return found
 
 

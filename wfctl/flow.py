@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from wfctl import expr, load, plan, plugins, spec
+from wfctl import expr, load, plan, plugins, spec, tree
 from wfctl.errors import Fault, Invalid, Problem, UsageError, Where, dotted, nearest
 from wfctl.history import Definition
 from wfctl.plan import Plan, Request
@@ -66,7 +66,7 @@ def read(file: str, settings: Sequence[str] = (), recall: Recall | None = None) 
         typed = setting if len(setting) <= 60 else f"{setting[:59]}…"
         document = replace(document, data=data, laid={where: f"--set {typed}", **document.laid})
     shape = load.check(document)
-    stem = os.path.basename(file).rsplit(".", 1)[0]
+    stem = _id_of(os.path.basename(file).rsplit(".", 1)[0])
     try:
         workflow, problems = spec.build(document.data, stem, plugins.kind)
     except Exception:
@@ -76,6 +76,12 @@ def read(file: str, settings: Sequence[str] = (), recall: Recall | None = None) 
         workflow, problems = spec.Workflow(name=stem), []
     faults = _together(shape, document.place(problems))
     return Flow(path=os.path.abspath(file), document=document, workflow=workflow, faults=tuple(faults))
+
+
+def _id_of(stem: str) -> str:
+    """A name for a workflow that has none, out of its file's: an id, though the file may be called anything."""
+    name = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "_-") else "_" for sign in stem[:99])
+    return f"_{name}" if name[:1].isdigit() or name[:1] == "-" else name or "flow"
 
 
 def check(flow: Flow, request: Request) -> list[Fault]:
@@ -131,13 +137,13 @@ def params(
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f'-p "{text}": write it as -p NAME=VALUE')
-        given[name] = _typed(value, schemas.get(name, {}))
+        given[name] = _typed(value, schemas.get(name, {}), f"-p {name}")
         source[name] = f"-p {name}"
     for name in [n for n in given if n not in schemas]:
         hint = nearest(name, schemas) or (f"there are {', '.join(schemas)}" if schemas else "the workflow has none")
         faults.append(Fault(source[name], 0, 0, "", f'no param named "{name}"', hint))
         del given[name]
-    values, problems = plan.params_of(flow.workflow, given, {"id": "", "started": ""}, environ)
+    values, problems = plan.params_of(flow.workflow, given, {"id": expr.UNKNOWN, "started": expr.UNKNOWN}, environ)
     faults += flow.document.place(problems)
     for name, schema in schemas.items():
         where = source.get(name, flow.document.file)
@@ -152,7 +158,7 @@ def params(
                     faults += flow.document.place([Problem(("params", name, "default", *inner), message)])
     if faults:
         raise Invalid(load.cut(_beyond(flow.faults, faults)))
-    return given
+    return {name: values[name] for name in given}
 
 
 def _default_problems(workflow: spec.Workflow) -> list[Problem]:
@@ -170,18 +176,38 @@ def _plain(schema: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in schema.items() if key != "default"}
 
 
-def _typed(text: str, schema: Mapping[str, object]) -> object:
-    """The text of a `-p` as the value that its schema wants; as text where it is none."""
+def _typed(text: str, schema: Mapping[str, object], typed: str) -> object:
+    """The text of a `-p` as the value that its schema wants; as text where it is none. `typed` names it in faults."""
     kinds = schema.get("type")
     wanted = [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else []
     if wanted == ["string"] or (not wanted and all(isinstance(v, str) for v in _listed(schema.get("enum")))):
         if wanted or "enum" in schema:
             return text
+    value = _value_of(text, typed)
+    return text if "string" in wanted and isinstance(value, (int, float)) and "number" not in wanted else value
+
+
+def _value_of(text: str, typed: str) -> object:
+    """The JSON value that the text is, else the text. UsageError where it is nested deeper than a file may be."""
     try:
         value = json.loads(text)
     except ValueError:
         return text
-    return text if "string" in wanted and isinstance(value, (int, float)) and "number" not in wanted else value
+    except RecursionError:
+        value, deep = None, True
+    else:
+        deep = _is_deeper(value, tree.MAX_DEPTH)
+    if deep:
+        raise UsageError(f"{typed}: is nested more than {tree.MAX_DEPTH} deep; write it to a file and give its path")
+    return value
+
+
+def _is_deeper(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit + 1):
+        groups = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, (dict, list))]
+        level = [inner for group in groups for inner in group]
+    return bool(level)
 
 
 def _listed(value: object) -> list[object]:
@@ -189,14 +215,14 @@ def _listed(value: object) -> list[object]:
 
 
 def _with_setting(data: dict[str, Any], setting: str) -> tuple[Where, dict[str, Any]]:
-    """The place of `a.b=value`, and the data with that laid over it; the value is JSON, else text."""
+    """The place of `a.b=value`, and the data with that laid over it; the value is YAML, else text."""
     key, equals, text = setting.partition("=")
     if not equals or not all(key.split(".")):
         raise UsageError(f'--set "{setting}": write it as --set KEY=VALUE, such as --set concurrency=4')
     try:
-        value = json.loads(text)
-    except ValueError:
-        value = text
+        value = load.value_of(text)
+    except ValueError as error:
+        raise UsageError(f"--set {key}: {error}; write it to the file") from None
     result = inner = dict(data)
     *parents, last = key.split(".")
     for name in parents:

@@ -5,16 +5,17 @@ Drives nothing and writes nothing."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
 from wfctl import events as ev
-from wfctl import instant, journal, plan, plugins, spec
+from wfctl import expr, instant, journal, plan, plugins, spec
 from wfctl.errors import StateError, WfctlError
+from wfctl.node import Node
 from wfctl.plan import Plan, Request
 from wfctl.record import dataclass
-from wfctl.state import RUNNING, RunState, RunStatus, fold
+from wfctl.state import BAD, DONE, RUNNING, RunState, RunStatus, fold
 from wfctl.store import RunFolder
 
 FORMAT = 1
@@ -134,6 +135,64 @@ def checkpoint_of(record: Record) -> dict[str, Any]:
     return {"pins": [ev.to_data(pin) for pin in record.pins], "state": record.state.to_data()}
 
 
+# -- an update
+
+
+_SAYS_NOTHING_OF_THE_WORK = ("description", "needs", "priority", "estimate")
+
+
+def changed(record: Record, plan: Plan) -> list[str]:
+    """The nodes that succeeded under a definition by which they would have run otherwise than by `plan`."""
+    ran: dict[int, list[str]] = {}
+    for name, planned in plan.nodes.items():
+        run = record.state.nodes.get(name)
+        if run is not None and run.state in DONE and planned.node.section == "nodes" and not planned.given:
+            since = [pin.time <= (run.started or 0.0) for pin in record.pins]
+            ran.setdefault(max(0, sum(since) - 1), []).append(name)
+    found: set[str] = set()
+    for number, names in ran.items():
+        pin = record.pins[number]
+        last = number == len(record.pins) - 1
+        before = record.plan if last else plan_of(
+            read_definition(record.folder, pin.definition), request_from_data(pin.request)
+        )  # fmt: skip
+        found.update(_otherwise(before, plan, names))
+    return [name for name in plan.nodes if name in found]
+
+
+def _otherwise(before: Plan, after: Plan, names: Iterable[str]) -> Iterator[str]:
+    """Those of the nodes that the two plans run in another way: by their own words, or by values that these name."""
+    if (before.env, before.root) != (after.env, after.root):  # every node is given them
+        yield from names
+        return
+    values = _changed_values(before, after)
+    keys = [f.name for f in fields(Node) if f.compare and f.name not in _SAYS_NOTHING_OF_THE_WORK]
+    for name in names:
+        old, new = before.nodes[name].node, after.nodes[name].node
+        if any(getattr(old, key) != getattr(new, key) for key in keys):
+            yield name
+        elif values and any(r.path[:2] in values for r in _references(new)):
+            yield name
+
+
+def _changed_values(before: Plan, after: Plan) -> set[tuple[str, ...]]:
+    """The params and vars that are not what they were, also those vars that only lean on such."""
+    found: set[tuple[str, ...]] = {("params", n) for n, v in after.params.items() if before.params.get(n) != v}
+    found |= {("vars", n) for n, v in after.vars.items() if before.vars.get(n) != v}
+    leaning = {n: {r.path[:2] for r in expr.references_of(v)} for n, v in after.vars.items()} if found else {}
+    while more := {("vars", n) for n, paths in leaning.items() if paths & found} - found:
+        found |= more
+    return found
+
+
+def _references(node: Node) -> Iterator[expr.Reference]:
+    for field in fields(Node):
+        yield from expr.references_of(getattr(node, field.name))
+    kind = plugins.kind(node.kind)
+    for _, template in kind.expressions(node.body, ()) if kind is not None else ():
+        yield from template.references
+
+
 # -- documents
 
 
@@ -146,7 +205,13 @@ def document(record: Record) -> dict[str, Any]:
     """`status ID --json`, as SEMANTICS 7 has it."""
     status = record.status()
     nodes = {name: node_document(record, name, status) for name in record.plan.nodes}
-    return {**summary(record, status), "params": dict(record.plan.params), "nodes": nodes, "rollback": None}
+    return {
+        **summary(record, status),
+        "folder": str(record.folder.path.absolute()),
+        "wants_update": record.state.wants_update,
+        "nodes": nodes,
+        "rollback": None,
+    }
 
 
 def summary(record: Record, status: str | None = None) -> dict[str, Any]:
@@ -183,6 +248,7 @@ def node_document(record: Record, name: str, status: str) -> dict[str, Any]:
         "finished": moment(run.finished),
         "seconds": run.seconds if run.finished is not None and run.started is not None else None,
         "output": run.output,
+        "tolerated": run.state in BAD and record.plan.nodes[name].node.continue_on_error,
         "reason": run.reason or None,
         "error": run.error or None,
         "log": log_name(name, run.attempt) if run.attempt else None,

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 64 * 2**20
 MAX_FAULTS = 1_000
 
-_SUFFIXES = (".yaml", ".yml")
-
 
 @dataclass(frozen=True)
 class Document:
@@ -64,13 +62,17 @@ class Document:
         return sorted(faults)
 
 
-def read(file: str, recall: Callable[[str], dict[str, Any] | None] = lambda digest: None) -> Document:
+def read(
+    file: str,
+    recall: Callable[[str], dict[str, Any] | None] = lambda digest: None,
+    content: tree.Content = tree.WORKFLOW,
+) -> Document:
     """The file as data. `recall` may remember what bytes of that hash were found to say.
 
     Raises Invalid where no data can be made of it at all (no YAML, no mapping, too deep), and UsageError where it
     cannot be opened. Lesser faults are in the document.
     """
-    source = _bytes_of(file)
+    source = _bytes_of(file, content)
     digest = hashlib.sha256(source).hexdigest()
     remembered = recall(digest)
     if remembered is not None:
@@ -80,7 +82,7 @@ def read(file: str, recall: Callable[[str], dict[str, Any] | None] = lambda dige
 
     builder = tree.Builder(file, source, _events)
     try:
-        data = builder.build()
+        data = builder.build(content)
     except YAMLError as error:
         from wfctl import wording
 
@@ -167,10 +169,32 @@ def check_schema(schema: object) -> list[tuple[Where, str]]:
 
 def read_params(file: str) -> dict[str, object]:
     """A file of params, YAML or JSON: a mapping of names to values. Raises as `read`, with all faults."""
-    document = read(file)
+    document = read(file, content=tree.PARAMS)
     if document.faults:
         raise Invalid(document.faults)
     return document.data
+
+
+def value_of(text: str) -> object:
+    """What a file would hold that has this text behind a key, in one line; the text itself where it is no value.
+
+    Raises ValueError for one that no file may hold: it is nested too deep, or its aliases make it too large.
+    """
+    if text[:1] not in ("[", "{", '"', "'"):
+        try:
+            return tree.resolved(text) if text else text  # nothing was typed: an empty text, not null
+        except ValueError:
+            return text
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        builder = tree.Builder("", f"value: {text}".encode(), _events)
+        data = builder.build()
+    except (YAMLError, UnicodeEncodeError):
+        return text
+    except Invalid as error:
+        raise ValueError(error.faults[-1].message) from None
+    return text if builder.faults or list(data) != ["value"] else data["value"]
 
 
 @functools.cache
@@ -187,43 +211,43 @@ def schema_text() -> str:
 # -- from the file to bytes
 
 
-def _bytes_of(file: str) -> bytes:
+def _bytes_of(file: str, content: tree.Content) -> bytes:
     try:
         kind = os.stat(file).st_mode
         if stat.S_ISDIR(kind):
-            raise UsageError(f'"{file}" is a folder; {_files_in(file) or "name a workflow file"}')
+            raise UsageError(f'"{file}" is a folder; {_files_in(file, content) or f"name {content.noun}"}')
         if not stat.S_ISREG(kind):
-            raise UsageError(f'"{file}" is no regular file; name a workflow file')
+            raise UsageError(f'"{file}" is no regular file; name {content.noun}')
         with open(file, "rb") as stream:
             source = stream.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         folder, name = os.path.split(file)
-        here = [f for f in _listed(folder or ".") if f.endswith(_SUFFIXES) and nearest(_stem(name), [_stem(f)])]
-        hint = nearest(name, here) or _files_in(folder or ".") or "name a workflow file"
+        here = [f for f in _listed(folder or ".", content) if nearest(_stem(name), [_stem(f)])]
+        hint = nearest(name, here) or _files_in(folder or ".", content) or f"name {content.noun}"
         raise UsageError(f'no file "{file}"; {hint}') from None
     except ValueError:
         raise UsageError(f"cannot read {shown(file)}: no name of a file holds a NUL character") from None
     except OSError as error:
         raise UsageError(f"cannot read {shown(file)}: {(error.strerror or str(error)).lower()}") from None
     if len(source) > MAX_BYTES:
-        raise Invalid([Fault(file, 0, 0, "", "is over 64 MiB", "split it with the kind workflow, or use for_each")])
+        raise Invalid([Fault(file, 0, 0, "", "is over 64 MiB", content.large)])
     return source.removeprefix(b"\xef\xbb\xbf")
 
 
 def _stem(name: str) -> str:
     """A file's name without the suffix, in which all workflows are alike."""
-    return name.removesuffix(".yaml").removesuffix(".yml")
+    return os.path.splitext(name)[0]
 
 
-def _listed(folder: str) -> list[str]:
+def _listed(folder: str, content: tree.Content) -> list[str]:
     try:
-        return sorted(os.listdir(folder))
+        return sorted(name for name in os.listdir(folder) if name.endswith(content.suffixes))
     except OSError:
         return []
 
 
-def _files_in(folder: str) -> str:
-    names = [name for name in _listed(folder) if name.endswith(_SUFFIXES)]
+def _files_in(folder: str, content: tree.Content) -> str:
+    names = _listed(folder, content)
     more = ", …" if len(names) > 5 else ""
     return f"there are {', '.join(names[:5])}{more}" if names else ""
 

@@ -52,6 +52,11 @@ def read(folder: RunFolder, node: str | None, *, follow: bool = False, raw: bool
         raise UsageError(f'"{node}" has no log in run {folder.id}: it is {state}')
 
 
+def wrote(folder: RunFolder, node: str, attempts: int) -> bool:
+    """Whether the first so many attempts of a node left a byte that `read` would show."""
+    return any(os.path.getsize(path) for attempt in range(1, attempts + 1) for path in _files(folder, node, attempt))
+
+
 def _files(folder: RunFolder, node: str, attempt: int) -> list[str]:
     paths = [str(folder.path / history.log_name(node, attempt, suffix)) for suffix in ("log", "out")]
     return [path for path in paths if os.path.exists(path)]

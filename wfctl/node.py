@@ -63,6 +63,8 @@ class Node:
     reads: Value = ()
     writes: Value = ()
     detach: bool = False
+    default_env: frozenset[str] = field(default=frozenset(), compare=False)
+    """Of `env` what the defaults of the file say."""
     deferred: Mapping[str, Value] = field(default_factory=dict)
     """Keys that the planner needs and that hold expressions: read once params are known."""
     dynamic: bool = False

@@ -44,17 +44,30 @@ class Written:
             self.globs.setdefault(_start(path), []).append(path)
         self.lengths = {len(start) for start in self.globs}
 
-    def matching(self, read: str) -> Iterator[str]:
-        """The written paths that `read` touches: itself, what lies in it, what it lies in, what matches."""
-        if read in self.exact:
-            yield read
-        yield from (parent for parent in parents(read) if parent in self.exact)
+    def matching(self, read: str) -> Iterator[tuple[str, bool]]:
+        """The written paths that `read` touches: itself, what lies in it, what it lies in, what matches.
+
+        Each with whether that is sure. What two globs have in common, or a glob finds in a written folder, shows only
+        when it is there.
+        """
+        sure = [path for path in (read, *parents(read)) if path in self.exact]
         if _is_glob(read):
-            yield from (path for path in self.starting(_start(read)) if path != read and _matches(path, read))
+            near = dict.fromkeys([*self.starting(_start(read)), *self.globs_above(_start(read))])
         else:
-            yield from self.starting("" if read == "." else read + "/")
-            globs = (glob for length in self.lengths for glob in self.globs.get(read[:length], ()))
-            yield from (glob for glob in globs if _matches(read, glob))
+            sure += self.starting("" if read == "." else read + "/")
+            near = dict.fromkeys(self.globs_above(read))
+        yield from ((path, True) for path in sure)
+        for path in near:
+            if _matches(path, read) or _matches(read, path):
+                yield path, True
+            elif _may_touch(path, read):
+                yield path, False
+
+    def globs_above(self, start: str) -> Iterator[str]:
+        """The written globs whose own beginning is one of `start`."""
+        for length in self.lengths:
+            if length <= len(start):
+                yield from self.globs.get(start[:length], ())
 
     def starting(self, prefix: str) -> Iterator[str]:
         for i in range(bisect_left(self.sorted, prefix), len(self.sorted)):
@@ -70,6 +83,49 @@ def _is_glob(path: str) -> bool:
 def _start(glob: str) -> str:
     """What all that a glob matches begins with."""
     return glob[: min(i for i in map(glob.find, "*?[") if i >= 0)]
+
+
+def _end(glob: str) -> str:
+    """What all that a glob matches ends with."""
+    return glob[max(map(glob.rfind, "*?]")) + 1 :]
+
+
+def _may_touch(one: str, other: str) -> bool:
+    """Whether a path can be of both patterns, or of one and in a folder of the other. In doubt it can.
+
+    A name with a suffix, such as `x.csv`, is taken for a file: `*/y` and `**/y` seek no folder there.
+    """
+    a, b = one.split("/"), other.split("/")
+    todo = [(0, 0)]
+    seen = set(todo)
+    while todo:
+        i, j = todo.pop()
+        if i == len(a) or j == len(b):
+            return True
+        steps: list[tuple[int, int]] = []
+        if a[i] == "**":
+            steps = [(i + 1, j)] if _is_file(b, j) else [(i + 1, j), (i, j + 1)]
+        elif b[j] == "**":
+            steps = [(i, j + 1)] if _is_file(a, i) else [(i, j + 1), (i + 1, j)]
+        elif _alike(a[i], b[j]):
+            sought = (a[i] == "*" and i + 1 < len(a), b[j] == "*" and j + 1 < len(b))  # as a folder
+            too_deep = (sought[0] and _is_file(b, j)) or (sought[1] and _is_file(a, i))
+            steps = [] if too_deep else [(i + 1, j + 1)]
+        todo += [step for step in steps if step not in seen]
+        seen.update(steps)
+    return False
+
+
+def _is_file(parts: list[str], place: int) -> bool:
+    return place == len(parts) - 1 and posixpath.splitext(parts[place])[1][1:2].isalpha()
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether a name can be of both patterns. Of two globs only the ends are compared."""
+    if not (_is_glob(one) and _is_glob(other)):
+        return fnmatchcase(one, other) or fnmatchcase(other, one)
+    heads, tails = (_start(one), _start(other)), (_end(one), _end(other))
+    return any(h.startswith(g) for h, g in (heads, heads[::-1])) and any(h.endswith(g) for h, g in (tails, tails[::-1]))
 
 
 def _matches(path: str, glob: str) -> bool:

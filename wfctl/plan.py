@@ -107,20 +107,35 @@ def params_of(
     """
     params: dict[str, object] = {}
     problems: list[Problem] = []
-    env, _ = env_of(workflow, given, run, environ)
+    env: dict[str, object] = {n: expr.UNKNOWN for n, raw in workflow.env.items() if _is_missing(n, raw, environ)}
+    env.update(env_of(workflow, given, run, environ)[0])
     for name, schema in workflow.params.items():
         params[name] = expr.UNKNOWN
         if name in given:
-            params[name] = given[name]
+            params[name] = _whole(given[name], schema)
         elif "default" in schema:
             names: scope.Names = {"params": params, "env": env, "run": run}
             try:
-                params[name] = expr.evaluate_value(schema["default"], names)
+                params[name] = _whole(expr.evaluate_value(schema["default"], names), schema)
             except expr.Unknown:
                 pass
             except expr.ExpressionError as error:
                 problems.append(Problem(("params", name, "default"), str(error)))
     return params, problems
+
+
+def _whole(value: object, schema: Mapping[str, object]) -> object:
+    """The value, but an integer that was written as `5.0` or `1e3` as one: a JSON Schema takes that for the same."""
+    kinds = schema.get("type")
+    wanted = kinds if isinstance(kinds, list) else [kinds]
+    if isinstance(value, float) and value.is_integer() and "integer" in wanted and "number" not in wanted:
+        return int(value)
+    return value
+
+
+def _is_missing(name: str, raw: object, environ: Mapping[str, str]) -> bool:
+    """Whether an entry of `env` is to come from outside, and is not there."""
+    return isinstance(raw, dict) and "default" not in raw and name not in environ
 
 
 def env_of(
@@ -135,7 +150,7 @@ def env_of(
             if name in environ:
                 env[name] = environ[name]
                 continue
-            if "default" not in raw:
+            if _is_missing(name, raw, environ):
                 hint = f"set it: {name}=… wfctl …; or give it a default"
                 problems.append(Problem(("env", name), f'the environment has no "{name}"', hint, key=True))
                 continue
@@ -156,7 +171,10 @@ class _Planner:
         self.workflow = workflow
         self.request = request
         self.problems: list[Problem] = []
-        self.run: dict[str, object] = {"id": request.run_id, "started": request.started}
+        self.run: dict[str, object] = {
+            "id": request.run_id or expr.UNKNOWN,
+            "started": request.started or expr.UNKNOWN,
+        }
         self.params, problems = params_of(workflow, request.params, self.run, request.environ)
         self.problems += problems
         self.env, problems = env_of(workflow, self.params, self.run, request.environ)
@@ -171,6 +189,7 @@ class _Planner:
         needs: dict[str, tuple[str, ...]] = {
             name: tuple(n for n in node.needs if n in nodes) for name, node in nodes.items()
         }
+        self.check_folders(nodes, root)
         sound = len(graph.order(needs)) == len(needs)  # the spec has told of cycles in what was written
         self.add_file_edges(nodes, needs, root)
         loops = graph.cycles(needs)
@@ -359,10 +378,24 @@ class _Planner:
 
     # -- files
 
+    def check_folders(self, nodes: Mapping[str, Node], root: str) -> None:
+        """A `cwd` that is known before the run lies in the root folder."""
+        names = scope.before(self.params, self.env, self.workflow.vars, dict.fromkeys(self.run, expr.UNKNOWN))
+        names.update(reads=expr.UNKNOWN, writes=expr.UNKNOWN)
+        for node in nodes.values():
+            if node.cwd is None:
+                continue
+            try:
+                confined(expr.evaluate_value(node.cwd, names), root)
+            except expr.Unknown:
+                continue
+            except (expr.ExpressionError, ValueError) as error:
+                self.problems.append(Problem((node.section, node.id, "cwd"), str(error)))
+
     def add_file_edges(self, nodes: Mapping[str, Node], needs: dict[str, tuple[str, ...]], root: str) -> None:
         """A path that one node writes and another reads is an edge; two unordered writers are a fault."""
         writers: dict[str, list[str]] = {}
-        reads: list[tuple[str, str]] = []
+        reads: dict[str, list[str]] = {}  # by path: many nodes may seek the same
         for name, node in nodes.items():
             if node.writes or node.reads:
                 for path in self.paths(node, "writes", root):
@@ -370,18 +403,22 @@ class _Planner:
                     if name not in others:
                         others.append(name)
                 if node.section == "nodes":
-                    reads += [(name, path) for path in self.paths(node, "reads", root)]
+                    for path in self.paths(node, "reads", root):
+                        reads.setdefault(path, []).append(name)
         if not writers:
             return
         index = Written(writers)
         found: dict[str, dict[str, None]] = {}
-        for name, path in reads:
-            for written in index.matching(path):
+        possible: dict[str, dict[str, None]] = {}
+        for path, readers in reads.items():
+            for written, sure in index.matching(path):
                 for writer in writers[written]:
-                    if writer != name and nodes[writer].section == "nodes":
-                        found.setdefault(name, {})[writer] = None
-        for name, names in found.items():
-            needs[name] = tuple(dict.fromkeys((*needs[name], *names)))
+                    for name in readers if nodes[writer].section == "nodes" else ():
+                        if writer != name:
+                            (found if sure else possible).setdefault(name, {})[writer] = None
+        for more in (found, _without_circles(possible, needs, found)):
+            for name, names in more.items():
+                needs[name] = tuple(dict.fromkeys((*needs[name], *names)))
         self.check_writers(nodes, needs, writers)
 
     def check_writers(
@@ -435,6 +472,19 @@ class _Planner:
                     yield confined(path, root)
                 except ValueError as error:
                     self.problems.append(Problem(where, str(error)))
+
+
+def _without_circles(
+    possible: Mapping[str, Collection[str]], *sure: Mapping[str, Collection[str]]
+) -> Mapping[str, Collection[str]]:
+    """Those of the possible needs that lie on no circle: what only may be must not make a sound file wrong."""
+    if not possible:
+        return possible
+    names = sure[0]
+    joined = {name: {n for needs in (*sure, possible) for n in needs.get(name, ())} for name in names}
+    # No circle leads to the first, and from the second none can be reached.
+    before, behind = set(graph.order(joined)), set(graph.order(graph.successors(joined)))
+    return {n: [need for need in needs if n in behind or need in before] for n, needs in possible.items()}
 
 
 def _comes_after(later: str, earlier: str, needs: Mapping[str, tuple[str, ...]], place: Mapping[str, int]) -> bool:
@@ -537,4 +587,3 @@ def _among(names: Collection[str]) -> Any:
         return value
 
     return read
-

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wfctl.app import Outcome
     from wfctl.driver import Watching
     from wfctl.history import Record
-    from wfctl.renderers.plain import Plain, Tail
+    from wfctl.renderers.plain import Plain, Tail, Wrote
 
 NARROWEST = 20
 """Columns below which nothing is laid out: what is narrower wraps."""
@@ -132,7 +132,7 @@ def watching(json: bool) -> Watching:
         assert view is not None
         view.end()
         if record.state.finished is not None:
-            error(ending(record.state, color=screen.color, unicode=screen.unicode))
+            error(ending(record.state, _wrote_of(record), color=screen.color, unicode=screen.unicode))
 
     def warn(text: str) -> None:
         if view is None:
@@ -149,6 +149,12 @@ def _tail_of(record: Record) -> Tail:
     from wfctl import logs
 
     return lambda node, attempt: logs.tail(record.folder, node, attempt)
+
+
+def _wrote_of(record: Record) -> Wrote:
+    from wfctl import logs
+
+    return lambda node, attempts: logs.wrote(record.folder, node, attempts)
 
 
 def _view(write: Callable[[str], None], tail: Tail, screen: Screen) -> Plain:

@@ -100,6 +100,7 @@ class Builder:
         self.sections = {
             name: raw if isinstance(raw := data.get(name), dict) else {} for name in ("nodes", "finally")
         }
+        self.default_env = frozenset(self.mapping(self.mapping(data, "defaults"), "env"))
         self.vars: dict[str, Value] = {}
         self.needs_of_var: dict[str, set[str]] = {}
         self.known: dict[str, Any] = {}
@@ -249,6 +250,7 @@ class Builder:
         where: Where = (section, name)
         own_keys = raw.keys()
         self.refuse_later(raw, where, _LATER_IN_NODE)
+        own_env = self.mapping(raw, "env")
         raw = self.with_defaults(raw)
         found = [kind for kind in KINDS if kind in raw]
         if len(found) != 1:
@@ -265,6 +267,8 @@ class Builder:
         for place, template in kind.expressions(body, (*where, found[0])):
             reader.check(template, place, reader.with_paths)
         fields["dynamic"] = reader.dynamic
+        if self.default_env:
+            fields["default_env"] = self.default_env.difference(own_env)
         listed = raw.get("needs")
         declared = [n for n in listed if isinstance(n, str)] if isinstance(listed, list) else []
         inside = self.sections[section]

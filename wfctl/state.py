@@ -47,6 +47,7 @@ WAITING, READY, RUNNING, RETRYING, INTERRUPTED, SUCCEEDED, CACHED, FAILED, TIMED
 
 FINAL = frozenset({SUCCEEDED, CACHED, FAILED, TIMED_OUT, SKIPPED, CANCELLED})
 DONE = frozenset({SUCCEEDED, CACHED})
+BAD = frozenset({FAILED, TIMED_OUT})
 
 MOVES: Mapping[tuple[NodeState, type[ev.Event]], NodeState] = {
     (WAITING, ev.NodeReady): READY,
@@ -151,6 +152,7 @@ class RunState:
         self.at_once = False
         self.timed_out = False
         self.finally_failed = False
+        self.only_finally = False  # what went on had nothing else left to do
         self.events = 0
         self._to_stop: deque[str] = deque()
         self.nodes = {name: NodeRun() for name in plan.nodes}
@@ -163,6 +165,22 @@ class RunState:
     def failing(self) -> bool:
         """Whether the run is bound to fail."""
         return bool(self.failed_nodes) or self.timed_out
+
+    @property
+    def failed_for_good(self) -> list[str]:
+        """The nodes by which the run failed, first failure first; those of `finally` only where there is no other."""
+        nodes = self.plan.nodes
+        return list(self.failed_nodes) or [
+            n for n, run in self.nodes.items() if run.state in BAD and not nodes[n].node.continue_on_error
+        ]
+
+    @property
+    def wants_update(self) -> bool:
+        """Whether only another file can help a failed run: an expression of it could not be evaluated."""
+        if self.status is not RunStatus.FAILED or self.timed_out:
+            return False
+        failed = self.failed_for_good
+        return not failed or any(self.nodes[name].reason == "expression" for name in failed)
 
     def admits(self, planned: Planned) -> bool:
         """Whether another attempt of a node may begin, although the run may be failing."""
@@ -337,6 +355,7 @@ class RunState:
         self.status = RunStatus.RUNNING
         self.finished = self.exit_code = self.signal = None
         self.stopping = self.at_once = self.finally_failed = False
+        self.only_finally = decided
         if not decided:
             self.settled = None
             self.error = ""
@@ -569,6 +588,7 @@ _RUN_KEPT = (
     "finally_failed",
     "finished",
     "id",
+    "only_finally",
     "outputs",
     "settled",
     "signal",

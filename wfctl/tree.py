@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from wfctl.errors import Fault, Invalid, Problem, Where, dotted, nearest
 from wfctl.quantity import shown
@@ -39,6 +39,32 @@ class Event(Protocol):
 
 Open = Callable[[bytes], tuple[Callable[[], Event], Any]]
 """Parses: gives a function that gives the next event, and the classes of events."""
+
+
+class Content(NamedTuple):
+    """What a file is to hold, and the ways out where it does not. Without `empty` it may hold nothing."""
+
+    noun: str
+    suffixes: tuple[str, ...]
+    top: str
+    empty: str
+    large: str
+
+
+WORKFLOW = Content(
+    "a workflow file",
+    (".yaml", ".yml"),
+    "start with version: and nodes:",
+    "`wfctl init` writes a first workflow",
+    "split it with the kind workflow, or use for_each",
+)
+PARAMS = Content(
+    "a file of params",
+    (".yaml", ".yml", ".json"),
+    "give each param its name: NAME: VALUE",
+    "",
+    "let a node read what is so large from a file of its own",
+)
 
 _CORE = "tag:yaml.org,2002:"
 _TAGS: Mapping[str, tuple[type, ...]] = {
@@ -117,18 +143,20 @@ class Builder:
         self.count = 0  # values so far, those that aliases added counted again
         self.added = 0
 
-    def build(self) -> dict[str, object]:
+    def build(self, content: Content = WORKFLOW) -> dict[str, object]:
         """The data of the one document. Raises Invalid where there are none, and what the parser raises."""
         self.next()  # the stream starts
         event = self.next()
         if isinstance(event, self.stream_end):
-            self.stop(None, "is empty", "`wfctl init` writes a first workflow")
+            if not content.empty:
+                return {}
+            self.stop(None, "is empty", content.empty)
         event = self.next()
         data = self.value(event, 1)
         if not isinstance(data, dict):
             from wfctl.wording import got
 
-            self.stop(event, f"expected a mapping at the top, got {got(data)}", "start with version: and nodes:")
+            self.stop(event, f"expected a mapping at the top, got {got(data)}", content.top)
         self.next()  # the document ends
         event = self.next()
         if not isinstance(event, self.stream_end):

@@ -252,6 +252,12 @@ def test_what_is_wrong_with_a_setting_is_told_as_it_was_typed(
     assert ended.stderr.count("\n") == 1
 
 
+def test_a_setting_may_be_a_list_or_a_mapping(wfctl: Command, flow: Flow) -> None:
+    name = flow('nodes: {a: {run: "false", stdout: text}}\noutputs: {x: "${{ nodes.a.output }}"}')
+    words = ["--set", 'nodes.a.run=[sh, -c, "echo $X-$0", hi]', "--set", "nodes.a.env={X: 1}"]
+    assert wfctl("run", name, *words).stdout == "x: 1-hi\n"
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [
@@ -480,13 +486,51 @@ def test_show_tells_what_a_node_will_be_given(wfctl: Command, flow: Flow) -> Non
     name = flow("""
         params: {day: {type: string, default: monday}}
         env: {A: "1"}
+        defaults: {env: {B: d, C: d}}
         nodes: {x: {run: [echo, "${{ params.day }}"], env: {B: "${{ params.day }}"}, timeout: 1m}}
     """)
     shown = json.loads(wfctl("show", name, "x", "-p", "day=x y", "--json").stdout)
     assert (shown["argv"], shown["timeout"]) == (["echo", "x y"], 60)
-    assert shown["env"] == {"A": {"value": "1", "from": "workflow"}, "B": {"value": "x y", "from": "node"}}
+    assert shown["env"] == {
+        "A": {"value": "1", "from": "workflow"},
+        "B": {"value": "x y", "from": "node"},
+        "C": {"value": "d", "from": "defaults"},
+    }
     assert re.search(r"^timeout: (60|1m)", wfctl("show", name, "x").stdout, re.MULTILINE)
     assert json.loads(wfctl("show", name, "--json").stdout)["params"] == {"day": "monday"}
+
+
+def test_status_tells_what_was_tolerated_where_files_are_and_the_way_out(
+    wfctl: Command, flow: Flow, valid: Valid
+) -> None:
+    wfctl("run", flow("""
+        nodes:
+          may: {run: echo words; exit 1, continue_on_error: true}
+          a: {run: "echo '{}'", stdout: json, needs: [may]}
+          bad: {run: "echo ${{ nodes.a.output.nope }}"}
+    """))
+    document = json.loads(wfctl("status", "--json").stdout)
+    valid("status", document)
+    assert {name: node["tolerated"] for name, node in document["nodes"].items()} == {
+        "may": True, "a": False, "bad": False,
+    }  # fmt: skip
+    assert (Path(document["folder"]) / document["nodes"]["may"]["log"]).read_text() == "words\n"
+    way_out = f"wfctl resume {document['id']} --update\n"
+    assert document["wants_update"] is True
+    assert wfctl("status").stdout.endswith(f"go on with: {way_out}")
+    assert wfctl("resume", "last").stderr.endswith(f"once mended: {way_out}")
+
+
+def test_a_log_without_a_byte_is_not_offered_and_says_so(wfctl: Command, flow: Flow) -> None:
+    assert "wfctl logs" not in wfctl("run", flow("nodes: {a: {run: exit 1}}")).stderr
+    told = wfctl("logs", "last", "a")
+    assert (told.returncode, told.stdout, told.stderr) == (0, "", '"a" wrote nothing\n')
+
+
+def test_a_run_whose_state_folder_is_removed_by_a_node_ends(wfctl: Command, flow: Flow) -> None:
+    ended = wfctl("run", flow("nodes: {a: {run: rm -rf .wfctl}, b: {run: 'true', needs: [a]}}"))
+    assert ended.returncode == 6
+    assert "wfctl: the state folder was removed while the run was going on; begin anew" in ended.stderr
 
 
 def test_logs_are_printed_whole_by_node_or_byte_for_byte(wfctl: Command, flow: Flow) -> None:
@@ -624,3 +668,18 @@ def test_a_run_whose_streams_are_closed_goes_on(flow: Flow, start: Start) -> Non
         pipe.close()
     run.stdout = run.stderr = None
     assert run.wait(30) == 0
+
+
+def test_paths_may_be_named_after_the_run(wfctl: Command, flow: Flow, tmp_path: Path, status: Status) -> None:
+    name = flow(
+        """
+        params: {tag: {type: string, default: "t-${{ run.id }}"}}
+        nodes:
+          a: {run: "echo hi > ${{ writes[0] }}", writes: ["${{ run.id }}"]}
+          b: {run: "cat ${{ reads[0] }} > ${{ params.tag }}", reads: ["${{ run.id }}"]}
+        """
+    )
+    assert wfctl("validate", name).returncode == 0
+    assert wfctl("run", name).returncode == 0
+    run = status()["id"]
+    assert (tmp_path / f"t-{run}").read_text() == (tmp_path / run).read_text() == "hi\n"

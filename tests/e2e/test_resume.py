@@ -79,6 +79,54 @@ def test_what_changed_but_succeeded_runs_again_only_on_demand(wfctl: Command, fl
     assert (tmp_path / "ledger").read_text().split() == ["old", "b", "new", "b"]
 
 
+CHANGES = """
+    params: {p: {type: integer, default: 1}}
+    vars: {v: "${{ params.p }}-v", w: fixed}
+    env: {E: e}
+    defaults: {env: {D: d}}
+    nodes:
+      own: {run: echo own, env: {D: n}}
+      by_param: {run: "echo ${{ params.p }}", env: {D: n}}
+      by_var: {run: echo it, stdin: "${{ vars.v }}", env: {D: n}}
+      by_default: {run: echo it}
+      none: {run: "echo ${{ vars.w }}", env: {D: n}}
+      last: {run: exit 1}
+    on_failure: continue
+    scheduling: {policy: fifo}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "names"),
+    [
+        ("echo own", "echo mine", "own"),
+        ("default: 1", "default: 2", "by_param, by_var"),
+        ("-v", "-x", "by_var"),
+        ("{D: d}", "{D: x}", "by_default"),
+        ("{E: e}", "{E: x}", "own, by_param, by_var, by_default, none"),
+        ("{run: echo own, ", "{run: echo own, description: other, priority: high, ", ""),
+    ],
+)
+def test_what_decides_a_node_is_more_than_its_own_lines(
+    old: str, new: str, names: str, wfctl: Command, flow: Flow
+) -> None:
+    assert wfctl("run", flow(CHANGES)).returncode == 1
+    flow(CHANGES.replace(old, new))
+    for _ in range(2):  # as long as it has not run again, it has succeeded by what was
+        told = wfctl("resume", "last", "--update").stderr
+        assert f"so not run again: {names}; add --from" in told if names else "so not run again" not in told
+
+
+def test_what_runs_again_is_not_named_as_left(wfctl: Command, flow: Flow) -> None:
+    text = "nodes: {a: {run: echo %s}, b: {run: echo %s, needs: [a]}, c: {run: 'false'}}\non_failure: continue"
+    wfctl("run", flow(text % (1, 1)))
+    flow(text % (2, 2))
+    assert "so not run again" not in wfctl("resume", "last", "--update", "--from", "a").stderr
+    assert "so not run again" not in wfctl("resume", "last", "--update").stderr
+    flow("nodes: {b: {run: echo 2}, c: {run: 'false'}}\nfinally: {a: {run: echo other}}\non_failure: continue")
+    assert "so not run again" not in wfctl("resume", "last", "--update").stderr
+
+
 def test_an_update_must_be_sound_and_from_must_name_a_node(wfctl: Command, flow: Flow) -> None:
     wfctl("run", flow("nodes: {gate: {run: 'false'}}"))
     wrong = wfctl("resume", "last", "--from", "gaet")

@@ -222,7 +222,7 @@ class LocalExecutor:
             # A script without "#!": a shell would run it, and so do make and execvp.
             return self._spawn_program(cwd, SHELL, ("sh", program, *job.argv[1:]), job, env)
 
-    def _spawn_program(self, cwd: str, program: str, argv: Sequence[str], job: Job, env: dict[str, str]) -> int:
+    def _spawn_program(self, cwd: str, program: str, argv: tuple[str, ...], job: Job, env: dict[str, str]) -> int:
         if cwd:
             return self._spawn_in(cwd, program, argv, job, env)
         actions: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
@@ -234,7 +234,7 @@ class LocalExecutor:
             program, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=self._ignored
         )
 
-    def _spawn_in(self, cwd: str, program: str, argv: Sequence[str], job: Job, env: dict[str, str]) -> int:
+    def _spawn_in(self, cwd: str, program: str, argv: tuple[str, ...], job: Job, env: dict[str, str]) -> int:
         # posix_spawn of the standard library knows no folder to start in. Going there and back ourselves would pull
         # the ground from under other threads; Popen costs 1.1 times the whole, and without preexec_fn it vforks too.
         import subprocess
@@ -434,7 +434,8 @@ class LocalExecutor:
     def _reason(self, error: OSError | ValueError, job: Job) -> str:
         """Why a job could not be started, with the way out. The system names no culprit: we look who it was.
 
-        Raises StateError where the folder of the logs is gone: no job can start any more, and none of them is at fault."""
+        Raises StateError where the folder of the logs is gone: no job can start any more, and none is at fault.
+        """
         if not isinstance(error, OSError):
             return _unspeakable(job) or str(error)
         cwd = self._base if job.cwd is None else self._at(job.cwd)
@@ -454,7 +455,7 @@ class LocalExecutor:
             try:    # once more, to see which it was
                 os.close(os.open(path, flags, 0o666))
             except OSError as own:
-                if word == "log" and not os.path.isdir(os.path.dirname(path)):
+                if word == "log" and own.errno == errno.ENOENT:     # a file would be made: the folder is missing
                     raise StateError(GONE) from None
                 return f'cannot open its {word}, "{path}": {_cause(own)}; correct the path'
         return _no_program(error, job.argv[0] if job.argv else "", {**self._environ, **job.env}, cwd)

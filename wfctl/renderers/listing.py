@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from textwrap import wrap
 from typing import Any
 
-from wfctl.renderers.plain import NO_WORK, because, counted
+from wfctl.renderers.plain import NO_WORK, because, counted, resume_command
 from wfctl.renderers.text import LOOKS, Pen, duration, look, number, pad, plural, safe, state_word, width_of
 
 MANY = 100
@@ -41,7 +41,7 @@ def run_status(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
         rest = plural(len(nodes) - len(shown), "node")
         lines.append(pen.paint(f"  + {rest} not shown; all: wfctl status {document['id']} --json", "dim"))
     if document["state"] in ("failed", "interrupted"):
-        lines += ["", f"go on with: wfctl resume {document['id']}"]
+        lines += ["", f"go on with: {resume_command(document['id'], document['wants_update'])}"]
     return "\n".join(lines) + "\n"
 
 
@@ -75,7 +75,8 @@ def _shown(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _counts(nodes: Iterable[Mapping[str, Any]], pen: Pen) -> str:
     counts: dict[str, int] = {}
     for node in nodes:
-        counts[node["state"]] = counts.get(node["state"], 0) + 1
+        word = "tolerated" if node["tolerated"] else node["state"]
+        counts[word] = counts.get(word, 0) + 1
     order = [*_ATTENTION, *_OF_OTHERS, *(state for state in counts if state not in LOOKS)]
     parts = [pen.paint(text, look(state).style) for state in order for text in counted(counts, [state])]
     return "  " + pen.dot.join(parts)
@@ -112,6 +113,8 @@ def _notes(state: str, node: Mapping[str, Any], pen: Pen) -> list[str]:
         notes.append(f"running since {_when(node['started'])[11:]}")
     elif state != "succeeded":
         notes.append(state_word(state))
+    if node["tolerated"]:
+        notes.append("tolerated")
     if node["outcome"] == "unknown" and state not in ("running", "interrupted", *_QUIET):
         notes.append("outcome unknown")
     return notes

@@ -10,7 +10,7 @@ from itertools import islice
 from wfctl import events as ev
 from wfctl.plan import Plan
 from wfctl.renderers.text import Pen, duration, look, number, plural, state_word
-from wfctl.state import FINAL, NodeState, RunState, RunStatus
+from wfctl.state import BAD, FINAL, NodeState, RunState, RunStatus
 
 TAIL = 10
 """Lines of a failed node's log that are shown."""
@@ -32,6 +32,9 @@ NO_WORK = ("expression", "not_started")
 
 Tail = Callable[[str, int], list[str]]
 """The last lines of the log of a node's attempt."""
+
+Wrote = Callable[[str, int], bool]
+"""Whether a node wrote anything in its attempts, of which this many were begun."""
 
 LeftOut = ev.NodeSkipped | ev.NodeCancelled
 _URGENT = (ev.NodeFailed, ev.NodeRetrying)
@@ -204,36 +207,53 @@ def counted(counts: Mapping[str, int], states: Iterable[str]) -> list[str]:
     return [f"{number(counts[state])} {state_word(state)}" for state in states if counts.get(state)]
 
 
-def ending(state: RunState, *, color: bool = False, unicode: bool = True) -> str:
-    """The last words about a run that ended: how it went, what went wrong, and what to type next."""
+def resume_command(run_id: str, wants_update: bool = False) -> str:
+    """What to type to go on with a run."""
+    return f"wfctl resume {run_id}" + (" --update" if wants_update else "")
+
+
+def ending(
+    state: RunState,
+    wrote: Wrote = lambda node, attempt: True,
+    *,
+    color: bool = False,
+    unicode: bool = True,
+) -> str:
+    """The last words about a run that ended: how it went, what went wrong, and what to type next.
+
+    `wrote` tells whether a node left a log that is worth a look.
+    """
     assert state.finished is not None
+    tolerated = _tolerated(state)
     ended = {str(word): count for word, count in state.ended.items()}
+    for name in tolerated:
+        ended[state.nodes[name].state] -= 1
+    ended["tolerated"] = len(tolerated)
     pen = Pen(80, color, unicode)
+    forgiven = f"  tolerated:   {some(tolerated, pen)}\n" if tolerated else ""
     word = str(state.status)
     sign = pen.paint(f"{pen.mark(word)} {word}", look(word).style)
     took = duration(state.finished - state.began)
     nodes = plural(len(state.nodes), "node")
     if state.status is RunStatus.SUCCEEDED:
         rest = ", ".join(counted(ended, ("cached", "skipped", "cancelled")))
-        return f"{sign} in {took}: {nodes}" + (f", {rest}" if rest else "") + "\n" + _tolerated(state, pen)
+        return f"{sign} in {took}: {nodes}" + (f", {rest}" if rest else "") + "\n" + forgiven
     if state.status is RunStatus.INTERRUPTED:
         by = _signal_name(state.signal)
         left = sum(1 for run in state.nodes.values() if run.state not in FINAL)
         text = f"{sign}{by} after {took}: {number(left)} of {nodes} left\n"
-        return f"{text}  go on with:  wfctl resume {state.id}\n"
+        return f"{text}  go on with:  {resume_command(state.id)}\n"
     counts = ", ".join(counted(ended, _ORDER))
-    return f"{sign} after {took}: {counts}\n" + _tolerated(state, pen) + _way_out(state, pen)
+    return f"{sign} after {took}: {counts}\n" + forgiven + _way_out(state, wrote, pen)
 
 
-_FAILED = (NodeState.FAILED, NodeState.TIMED_OUT)
-_ORDER = ("failed", "timed_out", "succeeded", "cached", "skipped", "cancelled")
+_ORDER = ("failed", "timed_out", "succeeded", "cached", "skipped", "cancelled", "tolerated")
 
 
-def _tolerated(state: RunState, pen: Pen) -> str:
-    """What failed with `continue_on_error`, as a line."""
+def _tolerated(state: RunState) -> list[str]:
+    """What failed with `continue_on_error`."""
     nodes = state.plan.nodes
-    failed = [n for n, run in state.nodes.items() if run.state in _FAILED and nodes[n].node.continue_on_error]
-    return f"  tolerated:   {some(failed, pen)}\n" if failed else ""
+    return [n for n, run in state.nodes.items() if run.state in BAD and nodes[n].node.continue_on_error]
 
 
 def _signal_name(number: int | None) -> str:
@@ -243,12 +263,9 @@ def _signal_name(number: int | None) -> str:
     return f" by {signal.Signals(number).name}" if number and number != signal.SIGINT else ""
 
 
-def _way_out(state: RunState, pen: Pen) -> str:
+def _way_out(state: RunState, wrote: Wrote, pen: Pen) -> str:
     """What failed and why, where the whole log is, and the command that goes on once that is mended."""
-    failed = list(state.failed_nodes)
-    if not failed:  # only in `finally`
-        nodes = state.plan.nodes
-        failed = [n for n, run in state.nodes.items() if run.state in _FAILED and not nodes[n].node.continue_on_error]
+    failed = state.failed_for_good
     lines = [f"  {pen.safe(state.error)}"] if state.error else []
     for name in islice(failed, FAILURES):
         run = state.nodes[name]
@@ -257,11 +274,13 @@ def _way_out(state: RunState, pen: Pen) -> str:
         lines.append(f"  {pen.paint(pen.mark(word), look(word).style)} {pen.safe(name)}  {why}")
     if len(failed) > FAILURES:
         lines.append(f"  and {number(len(failed) - FAILURES)} more; all of them: wfctl status {state.id}")
-    logged = next((name for name in failed if state.nodes[name].reason not in NO_WORK), None)
+    logged = next((name for name in islice(failed, FAILURES) if wrote(name, state.nodes[name].attempt)), None)
     if logged is not None:
         lines.append(f"  whole log:   wfctl logs {state.id} {pen.safe(logged)}")
-    in_file = not failed or any(state.nodes[name].reason == "expression" for name in failed)
-    update = " --update" if in_file and not state.timed_out else ""
+    if state.only_finally and state.failed_nodes:
+        names = some(list(state.failed_nodes), pen)
+        were = "was" if len(state.failed_nodes) == 1 else "were"
+        lines.append(f"  this time only `finally` was left to do; {names} {were} not tried again")
     mended = "go on with:" if state.timed_out and not failed else "once mended:"
-    lines.append(f"  {mended:<12} wfctl resume {state.id}{update}")
+    lines.append(f"  {mended:<12} {resume_command(state.id, state.wants_update)}")
     return "\n".join(lines) + "\n"
