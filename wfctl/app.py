@@ -130,7 +130,8 @@ def _go_on(
     state, folder = record.state, record.folder
     now = max(time.time(), state.time)
     facts: list[ev.Event] = []
-    updated = _update(record, now) if update else None
+    differs = _file_differs(record)
+    updated = _update(record, now) if update and differs else None
     plan = updated[1] if updated else record.plan
     for name in again:
         if name not in plan.nodes:
@@ -140,7 +141,7 @@ def _go_on(
             raise UsageError(f'--from: no node named "{name}" in this run; {hint}')
         if plan.nodes[name].given:
             raise UsageError(f'--from: "{name}" was left out of this run; start another with `wfctl run`')
-    if not update and (differs := _file_differs(record)):
+    if differs and not update:
         watching.warn(differs)
     if state.finished is not None and state.status is RunStatus.SUCCEEDED and not again and not updated:
         watching.warn(f"run {folder.id} has succeeded; there is nothing left to do")

@@ -186,6 +186,38 @@ class _Planner:
         budget = self.budget()
         root = posixpath.normpath(posixpath.join(self.request.folder, self.setting("root", workflow.root, _path, ".")))
         nodes = {name: self.settled(node) for name, node in workflow.nodes.items()}
+        needs = self.edges(nodes, root)
+        chosen, given = self.selection(nodes, needs)
+        outputs = workflow.outputs
+        if len(chosen) < len(nodes):
+            nodes = {name: node for name, node in nodes.items() if name in chosen or name in given}
+            # What leans on a node that is left out would say null, and mean nothing by it.
+            outputs = {k: v for k, v in outputs.items() if workflow.nodes_of(v) <= nodes.keys()}
+        needs = {name: needs[name] if name in chosen else () for name in nodes}
+        planned, ordered, idle = self.placed(nodes, needs, given, budget)
+        concurrency = int(self.setting("concurrency", workflow.concurrency, _count, self.request.cores))
+        plan = Plan(
+            name=workflow.name,
+            run=self.run,
+            params=self.params,
+            env=self.env,
+            vars=workflow.vars,
+            outputs=outputs,
+            nodes=planned,
+            budget=budget,
+            concurrency=concurrency,
+            policy=str(self.setting("policy", workflow.policy, _among(POLICIES), "priority")),
+            on_failure=str(self.setting("on_failure", workflow.on_failure, _among(ON_FAILURE), "stop")),
+            timeout=self.setting("timeout", workflow.timeout, quantity.seconds, None),
+            grace=self.setting("grace", workflow.grace, quantity.seconds, self.request.grace),
+            root=root,
+            critical_path=self.critical_path(planned, ordered, idle),
+            bounds=lower_bounds([planned[name] for name in ordered if name not in idle], budget, concurrency),
+        )
+        return plan, self.problems
+
+    def edges(self, nodes: Mapping[str, Node], root: str) -> dict[str, tuple[str, ...]]:
+        """What each node needs: what it names, and who writes what it reads."""
         needs: dict[str, tuple[str, ...]] = {
             name: tuple(n for n in node.needs if n in nodes) for name, node in nodes.items()
         }
@@ -199,13 +231,16 @@ class _Planner:
             self.problems.append(Problem(where, cycle_text(loop), hint, key=True, path=""))
         if loops:  # only good for finding more problems: without the edges of what has no order
             needs = {**dict.fromkeys(needs, ()), **{name: needs[name] for name in graph.order(needs)}}
-        chosen, given = self.selection(nodes, needs)
-        outputs = workflow.outputs
-        if len(chosen) < len(nodes):
-            nodes = {name: node for name, node in nodes.items() if name in chosen or name in given}
-            # What leans on a node that is left out would say null, and mean nothing by it.
-            outputs = {k: v for k, v in outputs.items() if workflow.nodes_of(v) <= nodes.keys()}
-        needs = {name: needs[name] if name in chosen else () for name in nodes}
+        return needs
+
+    def placed(
+        self,
+        nodes: Mapping[str, Node],
+        needs: Mapping[str, tuple[str, ...]],
+        given: set[str],
+        budget: Mapping[str, int],
+    ) -> tuple[dict[str, Planned], list[str], set[str]]:
+        """Each node with its place among the others; all ids in order; and those that a plan leaves out."""
         demands = {name: self.demand(node, budget) for name, node in nodes.items()}
         ordered = graph.order(needs)
         after = graph.successors(needs)
@@ -230,26 +265,7 @@ class _Planner:
             )
             for i, (name, node) in enumerate(nodes.items())
         }
-        concurrency = int(self.setting("concurrency", workflow.concurrency, _count, self.request.cores))
-        plan = Plan(
-            name=workflow.name,
-            run=self.run,
-            params=self.params,
-            env=self.env,
-            vars=workflow.vars,
-            outputs=outputs,
-            nodes=planned,
-            budget=budget,
-            concurrency=concurrency,
-            policy=str(self.setting("policy", workflow.policy, _among(POLICIES), "priority")),
-            on_failure=str(self.setting("on_failure", workflow.on_failure, _among(ON_FAILURE), "stop")),
-            timeout=self.setting("timeout", workflow.timeout, quantity.seconds, None),
-            grace=self.setting("grace", workflow.grace, quantity.seconds, self.request.grace),
-            root=root,
-            critical_path=self.critical_path(planned, ordered, after, idle),
-            bounds=lower_bounds([planned[name] for name in ordered if name not in idle], budget, concurrency),
-        )
-        return plan, self.problems
+        return planned, ordered, idle
 
     # -- the file's own keys
 
@@ -348,11 +364,11 @@ class _Planner:
         return out
 
     def critical_path(
-        self, planned: Mapping[str, Planned], ordered: list[str], after: Mapping[str, Collection[str]], idle: set[str]
+        self, planned: Mapping[str, Planned], ordered: list[str], idle: Collection[str]
     ) -> tuple[str, ...]:
         main = [n for n in ordered if planned[n].node.section == "nodes" and not planned[n].given]
         inside = set(main)
-        steps = {n: [m for m in after[n] if m in inside] for n in main}
+        steps = {n: [m for m in planned[n].dependents if m in inside] for n in main}
         path = graph.longest_path(main, steps, lambda n: 0.0 if n in idle else planned[n].estimate)
         return tuple(n for n in path if n not in idle)
 
