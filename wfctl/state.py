@@ -16,6 +16,7 @@ from wfctl.errors import Bug
 from wfctl.plan import Demand, Plan, Planned
 from wfctl.policy import POLICIES
 from wfctl.ready import Ready
+from wfctl.trigger import FOR_FAILURES, TRIGGERS
 
 
 class NodeState(StrEnum):
@@ -599,46 +600,6 @@ _RUN_KEPT = (
     "timed_out",
 )
 
-
-def _all_succeeded(run: NodeRun, needs: int) -> bool | None:
-    if run.succeeded == needs:
-        return True
-    return None if run.succeeded + run.left == needs else False
-
-
-def _all_done(run: NodeRun, needs: int) -> bool | None:
-    return True if not run.left else None
-
-
-def _any_succeeded(run: NodeRun, needs: int) -> bool | None:
-    if run.succeeded:
-        return True
-    return None if run.left else False
-
-
-def _any_failed(run: NodeRun, needs: int) -> bool | None:
-    if run.failed:
-        return True
-    return None if run.left else False
-
-
-def _none_failed(run: NodeRun, needs: int) -> bool | None:
-    if run.failed:
-        return False
-    return None if run.left else True
-
-
-TRIGGERS: Mapping[str, Callable[[NodeRun, int], bool | None]] = {
-    "all_succeeded": _all_succeeded,
-    "all_done": _all_done,
-    "any_succeeded": _any_succeeded,
-    "any_failed": _any_failed,
-    "none_failed": _none_failed,
-}
-"""Whether a trigger holds, given how its needs ended: None while that is open."""
-
-FOR_FAILURES = frozenset({"all_done", "any_failed"})
-"""Triggers of nodes that still run while the run is failing."""
 
 _RUN_FACTS: Mapping[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.RunStarted: RunState._run_started,
