@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # the outer run finds what is left behind.
 if "WFCTL_RUN_DIR" in os.environ:
     os.environ.pop("TMPDIR", None)
+    tempfile.tempdir = None  # pytest has asked for it by now
 for name in [n for n in os.environ if n.startswith("WFCTL_") and n != "WFCTL_NONCE"]:
     del os.environ[name]
 # Nor what a terminal or a CI service says of itself.
