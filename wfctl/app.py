@@ -131,7 +131,8 @@ def _go_on(
     now = max(time.time(), state.time)
     facts: list[ev.Event] = []
     differs = _file_differs(record)
-    updated = _update(record, now) if update and differs else None
+    succeeded = state.finished is not None and state.status is RunStatus.SUCCEEDED
+    updated = _update(record, now) if update and (differs or not succeeded) else None
     plan = updated[1] if updated else record.plan
     for name in again:
         if name not in plan.nodes:
@@ -143,7 +144,7 @@ def _go_on(
             raise UsageError(f'--from: "{name}" was left out of this run; start another with `wfctl run`')
     if differs and not update:
         watching.warn(differs)
-    if state.finished is not None and state.status is RunStatus.SUCCEEDED and not again and not updated:
+    if succeeded and not again and not updated:
         watching.warn(f"run {folder.id} has succeeded; there is nothing left to do")
         return Outcome(record, ExitCode.OK)
     if updated:

@@ -393,3 +393,9 @@ def test_outputs_come_from_a_run_of_the_same_workflow(flow: Flow, wfctl: Command
     flow(text % "two")
     ended = wfctl("run", "flow.yaml", "--only", "b", "--of", "last")
     assert (ended.returncode, "is of another workflow" in ended.stderr) == (2, True)
+
+
+def test_an_update_to_the_same_file_leaves_a_finished_run_as_it_is(wfctl: Command, flow: Flow, tmp_path: Path) -> None:
+    wfctl("run", flow("nodes: {a: {run: echo a >> ledger}}\nfinally: {z: {run: echo z >> ledger}}"))
+    assert "nothing left to do" in wfctl("resume", "last", "--update").stderr
+    assert (tmp_path / "ledger").read_text() == "a\nz\n"
