@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import Command
 from wfctl import events as ev
 from wfctl import history, journal
+from wfctl.cache import Cache
 from wfctl.errors import StateError
 from wfctl.history import Record
 from wfctl.state import fold
@@ -70,3 +71,15 @@ def test_a_run_cut_after_any_event_ends_as_the_whole_one_did(
 def ended(record: Record) -> dict[str, object]:
     states: dict[str, object] = {name: (run.state, run.output) for name, run in record.state.nodes.items()}
     return {**states, "run": (record.state.status, record.state.exit_code, record.state.outputs)}
+
+
+def test_a_run_that_is_removed_leaves_no_checkpoint(finished: RunFolder, tmp_path: Path, wfctl: Command) -> None:
+    cache = Cache.open(tmp_path / ".wfctl" / "cache")
+    assert cache is not None
+    cache.save_checkpoint(finished.id, 1, {}, "")
+    cache.close()
+    assert wfctl("clean", "--older-than", "0s").returncode == 0
+    cache = Cache.open(tmp_path / ".wfctl" / "cache")
+    assert cache is not None
+    assert cache.load_checkpoint(finished.id) is None
+    cache.close()

@@ -96,7 +96,7 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     )
     state = RunState(plan)
     state.id = folder.id
-    record = Record(folder, state, [started], _nothing_read())
+    record = Record(folder, state, [started])
     facts: list[ev.Event] = [started, *_served(given, of, now)]
     return Outcome(record, drive(record, writer, facts, watching))
 
@@ -280,12 +280,6 @@ def _machine(path: str) -> Request:
     )
 
 
-def _nothing_read() -> Any:
-    from wfctl.journal import FORMAT, Reading
-
-    return Reading([], False, FORMAT, "", 0, 0)
-
-
 # -- before a run
 
 
@@ -386,7 +380,21 @@ def clean(store: Store, *, older_than: float, keep_last: int, dry_run: bool) -> 
         gone.append(folder.id)
     if not dry_run:
         store.sweep(now)
+        _forget(store, gone)
     return gone
+
+
+def _forget(store: Store, runs: Sequence[str]) -> None:
+    """Drop the checkpoints of runs that are gone."""
+    if not runs or not (store.cache / "cache.db").exists():
+        return
+    from wfctl.cache import Cache
+
+    cache = Cache.open(store.cache)
+    if cache is not None:
+        for run_id in runs:
+            cache.forget(run_id)
+        cache.close()
 
 
 def output(run_id: str, node: str | None, store: Store) -> object:

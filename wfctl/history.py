@@ -77,7 +77,6 @@ class Record:
     folder: RunFolder
     state: RunState
     pins: list[ev.RunStarted | ev.RunUpdated]
-    reading: journal.Reading
 
     @property
     def first(self) -> ev.RunStarted:
@@ -127,7 +126,7 @@ def open_run(folder: RunFolder, take: Callable[[int, str], journal.Reading] | No
     except (KeyError, TypeError, ValueError) as error:
         text = f'"{folder.journal}" cannot be understood ({error}); it may be of another version of wfctl'
         raise StateError(text) from None
-    return Record(folder, state, pins, reading)
+    return Record(folder, state, pins)
 
 
 def checkpoint_of(record: Record) -> dict[str, Any]:
