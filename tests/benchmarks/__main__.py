@@ -6,91 +6,105 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks.lines import LINES, Bench, Result
-from tests.benchmarks.measure import machine
-from tests.benchmarks.peers import PEERS
-
-COLUMNS = "{:<16} {:<15} {:>9} {:>9} {:>8} {:>15} {:>8}  {}"
+from tests.benchmarks.lines import LINES, US, Bench, Result
+from tests.benchmarks.measure import first_line, machine
+from tests.benchmarks.peers import PEERS, find
+from tests.benchmarks.table import Table
 
 
 def main() -> None:
     args = arguments()
-    wfctl = args.wfctl or beside_python() or shutil.which("wfctl")
-    if not wfctl:
-        raise SystemExit("no wfctl beside this python and none on the path: pip install . first, or say --wfctl PATH")
-    missing = [peer for peer in args.peer if not shutil.which(PEERS[peer].argv[0])]
-    if missing:
-        raise SystemExit(f"not installed: {', '.join(missing)}; pip install {' '.join(missing)}, or choose with --peer")
+    programs, missing = installed(args.peer or [name for name in PEERS if name != US], args.wfctl)
     with tempfile.TemporaryDirectory(prefix="wfctl-bench-", dir=args.folder) as folder:
-        bench = Bench(wfctl, Path(folder), args.rounds, tuple(args.peer))
-        facts = machine(wfctl, bench.folder)
-        if not args.json:
-            show_head(facts)
+        bench = Bench(folder=Path(folder), programs=programs, rounds=args.rounds, shrink=args.shrink)
+        facts = machine(bench.folder)
+        facts |= {name: version(name, path) for name, path in programs.items()}
+        facts |= dict.fromkeys(missing, "not installed: left out")
+        if args.shrink > 1:
+            facts["sizes"] = f"divided by {args.shrink}: this shows that all of it works, and no figures"
+        table = None if args.json else Table(markdown=args.markdown)
+        if table:
+            table.facts(facts)
         results = []
         for name in args.lines or LINES:
             for result in LINES[name](bench, name):
                 results.append(result)
-                if not args.json:
-                    show(result)
-    if args.json:
-        json.dump({"machine": facts, "lines": [as_data(result) for result in results]}, sys.stdout, indent=2)
+                if table:
+                    table.result(result)
+    if table:
+        table.cells(bench.cells, {name: text for name in programs if (text := limits(name))})
+    else:
+        document = {
+            "machine": facts,
+            "lines": [as_data(result) for result in results],
+            "seconds": [
+                {"line": cell.line, "program": cell.program, "cold": cell.cold, "again": cell.again}
+                for cell in bench.cells
+            ],
+        }
+        json.dump(document, sys.stdout, indent=2)
         print()
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure wfctl beside its peers.")
     parser.add_argument("lines", nargs="*", metavar="LINE", help=f"of {' '.join(LINES)} (all)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of each pair (5)")
-    parser.add_argument("--peer", action="append", choices=PEERS, help="for cold runs (ninja)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of each comparison (3)")
+    parser.add_argument(
+        "--peer", action="append", choices=[name for name in PEERS if name != US], help="for cold runs (all installed)"
+    )
     parser.add_argument("--wfctl", metavar="PATH", help="the command to measure (the one beside this python)")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where the state will be; its disk counts")
-    parser.add_argument("--json", action="store_true", help="data instead of a table")
+    parser.add_argument("--shrink", type=int, default=1, metavar="N", help="divide every size: a quick look")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="a table for docs/benchmarks.md")
+    form.add_argument("--json", action="store_true", help="data instead of a table")
     args = parser.parse_args()
-    args.peer = args.peer or ["ninja"]
-    unknown = [line for line in args.lines if line not in LINES]
-    if unknown:
+    if unknown := [line for line in args.lines if line not in LINES]:
         parser.error(f"no line {', '.join(unknown)}; there are {' '.join(LINES)}")
+    if args.rounds < 1 or not 1 <= args.shrink <= 1_000:
+        parser.error("--rounds is at least 1, --shrink 1 to 1000")
     return args
 
 
-def beside_python() -> str | None:
-    command = Path(sys.executable).with_name("wfctl")
-    return str(command) if command.exists() else None
+def installed(peers: list[str], wfctl: str | None) -> tuple[dict[str, str], list[str]]:
+    """wfctl and those of the peers that are there, with their paths; and the others."""
+    ours = wfctl or find(US)
+    if not ours:
+        raise SystemExit("no wfctl beside this python and none on the path: pip install . first, or say --wfctl PATH")
+    found = {name: find(PEERS[name].cold[0]) for name in peers}
+    there = {name: path for name, path in found.items() if path}
+    return {US: ours, **there}, [name for name, path in found.items() if not path]
 
 
-def show_head(facts: dict[str, str]) -> None:
-    for name, fact in facts.items():
-        print(f"{name:<10} {fact}")
-    print()
-    print(COLUMNS.format("line", "against", "wfctl s", "other s", "ratio", "min to max", "target", ""))
+def version(name: str, path: str) -> str:
+    """What a program says of its version, by itself or by the Python beside it."""
+    program, *words = PEERS[name].version
+    command = path if program == PEERS[name].cold[0] else find(program, path) or program
+    return first_line([command, *words])
 
 
-def show(result: Result) -> None:
-    spread = f"{min(result.ratios):.2f} to {max(result.ratios):.2f}"
-    verdict = "" if result.met else "MISSED"
-    if result.sizes:
-        verdict += "  " + ", ".join(f"{size:,}: {seconds:.2f} s" for size, seconds in result.sizes.items())
-    figures = (f"{result.ours:.3f}", f"{result.theirs:.3f}", f"{result.ratio:.2f}", spread, f"≤ {result.target:g}")
-    print(COLUMNS.format(result.line, result.against, *figures, verdict.strip()).rstrip(), flush=True)
+def limits(name: str) -> str:
+    """In which shapes and rounds a program takes no part, so that the whole does not take hours."""
+    peer = PEERS[name]
+    return ", ".join(["one round"] * peer.slow + [f"up to {peer.most:,} nodes"] * (peer.most < 10_000))
 
 
 def as_data(result: Result) -> dict[str, object]:
     return {
         "line": result.line,
-        "against": result.against,
+        "measure": result.measure,
         "ours": result.ours,
-        "theirs": result.theirs,
-        "ratio": result.ratio,
-        "min": min(result.ratios),
-        "max": max(result.ratios),
-        "target": result.target,
+        "other": result.other,
+        "figures": list(result.figures),
+        "figure": result.figure,
+        "target": str(result.target or ""),
         "met": result.met,
-        "sizes": result.sizes,
+        "note": result.note,
     }
 
 

@@ -1,6 +1,6 @@
-"""Workflows of any size for the benchmarks, and the same for each peer.
+"""Workflows of any size for the benchmarks.
 
-Knows nothing of how they are run."""
+Knows nothing of how they are run, nor of other programs."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def layered(count: int, width: int = 100) -> Shape:
     return [(f"n{i}", needs(i)) for i in range(count)]
 
 
-def workflow(shape: Shape) -> str:
-    """The workflow file whose nodes do nothing."""
-    return _file(f"  {node}: {{run: 'true'{_needs(needs)}}}" for node, needs in shape)
+def workflow(shape: Shape, command: str = "true") -> str:
+    """The workflow file whose nodes do `command`, in which `{name}` stands for the node; by itself, nothing."""
+    return _file(f"  {node}: {{run: '{command.format(name=node)}'{_needs(needs)}}}" for node, needs in shape)
 
 
 def five_keys(shape: Shape) -> str:
@@ -42,12 +42,6 @@ def five_keys(shape: Shape) -> str:
         f"    estimate: {i % 7 + 1}s\n    resources: {{cpu: 1, memory: 100MiB}}"
         for i, (node, needs) in enumerate(shape)
     )
-
-
-def ninja(shape: Shape) -> str:
-    """The same as `workflow` for ninja. Nothing is written, so everything runs each time."""
-    lines = [f"build {node}: nothing {' '.join(needs)}".rstrip() for node, needs in shape]
-    return "\n".join(["rule nothing", "  command = true", *lines, ""])
 
 
 def _needs(needs: tuple[str, ...]) -> str:

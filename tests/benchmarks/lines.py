@@ -1,4 +1,4 @@
-"""The lines of the table: what is timed against what, and the target.
+"""The lines of the table: what is measured against what, and the target.
 
 Knows nothing of how a line is shown."""
 
@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 from tests.benchmarks import flows
-from tests.benchmarks.measure import Comparison, Timed, in_turn, median_of
+from tests.benchmarks.measure import Timed, in_turn
 from tests.benchmarks.peers import PEERS
 
 PASS = (sys.executable, "-c", "pass")
@@ -22,138 +22,261 @@ RUAMEL = (
     "from ruamel.yaml import YAML\nwith open('flow.yaml', encoding='utf-8') as file: YAML(typ='safe').load(file)",
 )
 SIZES = (1_000, 10_000, 100_000)
+SLEEP = 10                  # seconds that the nodes of the idle engine sleep
+TERMINAL = {"TERM": "xterm", "CI": "", "NO_COLOR": ""}
+US = "wfctl"
+PASS_NAME = "python -c pass"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """At most, or more than, so much."""
+
+    sign: str
+    number: float
+
+    def met(self, figure: float) -> bool:
+        return figure <= self.number if self.sign == "≤" else figure > self.number
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.number:g}"
+
+
+def at_most(number: float) -> Target:
+    return Target("≤", number)
+
+
+BESIDE: dict[str, Target | None] = {
+    "make": None,               # only shown
+    "go-task": Target(">", 1),
+    "doit": Target(">", 1),
+    "luigi": Target(">", 5),    # with durable state, in Python
+    "snakemake": Target(">", 5),
+    "redun": Target(">", 5),
+}
+"""How many times as long as wfctl each peer takes for a cold run; of ninja each line says what is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One line of the table. Times are seconds; `ratios` are ours over the peer's, or one size over the size before."""
+    """One line of the table: `figures` of `measure`, a ratio of seconds where it is written as one; those are `ours`
+    and the `other` one's. A line of growth counts its worst step, each other one its median."""
 
     line: str
-    against: str
-    ours: float
-    theirs: float
-    ratios: list[float]
-    target: float
-    sizes: dict[int, float] = field(default_factory=dict)
+    measure: str
+    figures: Sequence[float]
+    target: Target | None = None
+    ours: float | None = None
+    other: float | None = None
+    growth: bool = False
+    note: str = ""
 
     @property
-    def ratio(self) -> float:
-        """The median of the rounds; for growth the worst step."""
-        return max(self.ratios) if self.sizes else statistics.median(self.ratios)
+    def figure(self) -> float:
+        return max(self.figures) if self.growth else statistics.median(self.figures)
 
     @property
     def met(self) -> bool:
-        return self.ratio <= self.target
+        return self.target is None or self.target.met(self.figure)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """Median seconds of one program for one shape: all of it, and nothing to do."""
+
+    line: str
+    program: str
+    cold: float
+    again: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """Where and how the lines are measured. Every line gets a folder of its own."""
+    """Where and how the lines are measured. Every line gets folders of its own.
 
-    wfctl: str
+    `programs` are wfctl and the peers that take part, with their paths. `shrink` divides every size. `cells` gathers
+    what cold runs took.
+    """
+
     folder: Path
-    rounds: int
-    peers: tuple[str, ...]
+    programs: dict[str, str]
+    rounds: int = 3
+    shrink: int = 1
+    cells: list[Cell] = field(default_factory=list)
 
-    def place(self, line: str, flow: str = "") -> Path:
-        folder = self.folder / line
+    def size(self, count: int) -> int:
+        return max(count // self.shrink, 3)
+
+    def place(self, name: str, flow: str = "") -> Path:
+        """A new folder, with that workflow in `flow.yaml`."""
+        folder = self.folder / name
         folder.mkdir(parents=True)
-        (folder / "flow.yaml").write_text(flow)
+        if flow:
+            (folder / "flow.yaml").write_text(flow)
         return folder
 
-    def versus(self, line: str, against: str, target: float, ours: Timed, theirs: Timed, rounds: int = 0) -> Result:
-        seen: Comparison = in_turn(ours, theirs, rounds or self.rounds)
-        return Result(
-            line=line,
-            against=against,
-            ours=statistics.median(seen.ours),
-            theirs=statistics.median(seen.theirs),
-            ratios=seen.ratios,
-            target=target,
-        )
+    def ours(self, folder: Path, *words: str, fresh: Sequence[str] = (), rounds: int = 0) -> Timed:
+        return Timed(argv=(self.programs[US], *words), folder=folder, fresh=fresh, rounds=rounds or self.rounds)
 
 
 Line = Callable[[Bench, str], list[Result]]
 
 
+def versus(line: str, other: str, target: Target, ours: Timed, theirs: Timed) -> Result:
+    """Ours beside another command, in turn."""
+    seen = in_turn({"ours": ours, "theirs": theirs})
+    return ratio(line, other, target, seen["ours"], seen["theirs"])
+
+
+def ratio(line: str, other: str, target: Target | None, ours: list[float], theirs: list[float]) -> Result:
+    """Ours / the other's, round by round; the other's / ours where more is asked of that."""
+    turned = target is not None and target.sign == ">"
+    return Result(
+        line=line,
+        measure=f"{other} / {US}" if turned else f"{US} / {other}",
+        figures=[b / a if turned else a / b for a, b in zip(ours, theirs, strict=False)],
+        target=target,
+        ours=statistics.median(ours),
+        other=statistics.median(theirs),
+    )
+
+
+def growth(line: str, times: dict[int, float]) -> Result:
+    """Ten times the nodes, at most twelve times the seconds."""
+    return Result(
+        line=line,
+        measure="10x the nodes",
+        figures=[after / before for before, after in pairwise(times.values())],
+        target=at_most(12),
+        growth=True,
+        note=", ".join(f"{size:,}: {seconds:.2f} s" for size, seconds in times.items()),
+    )
+
+
 def start(*words: str, target: float) -> Line:
-    """A command that does nothing but start, against a Python that does nothing."""
+    """A command that does nothing but start, beside a Python that does nothing."""
 
     def line(bench: Bench, name: str) -> list[Result]:
-        folder = bench.place(name)
-        ours = Timed((bench.wfctl, *words), folder)
-        return [bench.versus(name, "python -c pass", target, ours, Timed(PASS, folder), 2 * bench.rounds)]
+        folder, rounds = bench.place(name), 3 * bench.rounds
+        nothing = Timed(argv=PASS, folder=folder, rounds=rounds)
+        return [versus(name, PASS_NAME, at_most(target), bench.ours(folder, *words, rounds=rounds), nothing)]
 
     return line
 
 
 def small_run(bench: Bench, name: str) -> list[Result]:
-    """A run of three nodes, against a Python that does nothing: the first of a file, and a later one."""
-    folder = bench.place(name, flows.workflow(flows.chain(3)))
-    first = Timed((bench.wfctl, "run", "flow.yaml"), folder, (".wfctl",))
-    again = Timed((bench.wfctl, "run", "flow.yaml"), folder)
+    """A run of three nodes, beside a Python that does nothing: the first of a file, and a later one."""
+    folder, rounds = bench.place(name, flows.workflow(flows.chain(3))), 3 * bench.rounds
+    nothing = Timed(argv=PASS, folder=folder, rounds=rounds)
+    first = bench.ours(folder, "run", "flow.yaml", fresh=[".wfctl"], rounds=rounds)
+    again = bench.ours(folder, "run", "flow.yaml", rounds=rounds)
     return [
-        bench.versus(what, "python -c pass", 12, ours, Timed(PASS, folder), 2 * bench.rounds)
-        for what, ours in ((f"{name} first", first), (f"{name} again", again))
+        versus(f"{name} first", PASS_NAME, at_most(12), first, nothing),
+        versus(f"{name} again", PASS_NAME, at_most(12), again, nothing),
     ]
 
 
 def validate(bench: Bench, name: str) -> list[Result]:
-    """10,000 nodes of 5 keys, against ruamel's safe loader with its C parser on the same file."""
-    folder = bench.place(name, flows.five_keys(flows.layered(10_000)))
-    ours = Timed((bench.wfctl, "validate", "flow.yaml"), folder)
-    return [bench.versus(name, "ruamel safe", 0.6, ours, Timed(RUAMEL, folder))]
+    """10,000 nodes of 5 keys, beside ruamel's safe loader with its C parser on the same file."""
+    folder = bench.place(name, flows.five_keys(flows.layered(bench.size(10_000))))
+    ruamel = Timed(argv=RUAMEL, folder=folder, rounds=bench.rounds)
+    return [versus(name, "ruamel safe", at_most(0.6), bench.ours(folder, "validate", "flow.yaml"), ruamel)]
 
 
 def plan(bench: Bench, name: str) -> list[Result]:
-    """10,000 nodes, against `validate` of the same file."""
-    folder = bench.place(name, flows.five_keys(flows.layered(10_000)))
-    ours = Timed((bench.wfctl, "plan", "flow.yaml"), folder)
-    return [bench.versus(name, "wfctl validate", 3, ours, Timed((bench.wfctl, "validate", "flow.yaml"), folder))]
+    """10,000 nodes, beside `validate` of the same file."""
+    folder = bench.place(name, flows.five_keys(flows.layered(bench.size(10_000))))
+    ours = bench.ours(folder, "plan", "flow.yaml")
+    return [versus(name, "validate", at_most(3), ours, bench.ours(folder, "validate", "flow.yaml"))]
 
 
-def growth(verb: str) -> Line:
-    """Ten times the nodes, at most twelve times the time."""
+def verb_growth(verb: str) -> Line:
+    """1,000, 10,000 and 100,000 nodes of 5 keys; the largest once."""
 
     def line(bench: Bench, name: str) -> list[Result]:
         times = {}
-        for size in SIZES:
-            folder = bench.place(f"{name}_{size}", flows.five_keys(flows.layered(size)))
+        for size in map(bench.size, SIZES):
+            folder = bench.place(f"{name}/{size}", flows.five_keys(flows.layered(size)))
             rounds = bench.rounds if size <= 10_000 else 1
-            times[size] = median_of(Timed((bench.wfctl, verb, "flow.yaml"), folder), rounds)
-        seconds = list(times.values())
-        steps = [after / before for before, after in pairwise(seconds)]
-        return [
-            Result(
-                line=name,
-                against="a tenth of it",
-                ours=seconds[-1],
-                theirs=seconds[-2],
-                ratios=steps,
-                target=12,
-                sizes=times,
-            )
-        ]
+            times[size] = statistics.median(bench.ours(folder, verb, "flow.yaml").wall() for _ in range(rounds))
+        return [growth(name, times)]
 
     return line
 
 
-def cold_run(shape: flows.Shape, target: float) -> Line:
-    """Nodes that do nothing, `-j 4`, with nothing kept from before, against each peer."""
+def commands(program: str, path: str, folder: Path, shape: flows.Shape, does: str = "true") -> tuple[Timed, Timed]:
+    """A program's cold run of a shape, whose files are written for it, and its run that finds nothing to do."""
+    peer = PEERS[program]
+    for file, text in peer.files(shape, does).items():
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text(text)
+    cold = Timed(argv=(path, *peer.cold[1:]), folder=folder, environ=peer.environ, fresh=peer.fresh)
+    return cold, replace(cold, argv=(path, *peer.again[1:]), fresh=(), warm=peer.again != peer.cold)
+
+
+def cold_run(shape: Callable[[int], flows.Shape], count: int, ninja: Target | None = None) -> Line:
+    """Nodes that do nothing, with nothing kept from before, by every program in turn; then the same, done already."""
+    targets = {**BESIDE, "ninja": ninja}
 
     def line(bench: Bench, name: str) -> list[Result]:
-        folder = bench.place(name, flows.workflow(shape))
-        ours = Timed((bench.wfctl, "run", "flow.yaml", "-j", "4"), folder, (".wfctl",))
-        results = []
-        for peer_name in bench.peers:
-            peer = PEERS[peer_name]
-            (folder / peer.file).write_text(peer.write(shape))
-            theirs = Timed(peer.argv, folder, peer.fresh)
-            rounds = bench.rounds if len(shape) < 10_000 else min(bench.rounds, 3)
-            results.append(bench.versus(name, peer_name, target, ours, theirs, rounds))
-        return results
+        made = shape(bench.size(count))
+        colds, agains = {}, {}
+        for program, path in bench.programs.items():
+            peer = PEERS[program]
+            if count > peer.most:
+                continue
+            cold, again = commands(program, path, bench.place(f"{name}/{program}"), made)
+            rounds = 1 if peer.slow else bench.rounds
+            # What takes long does not show that it was the first time.
+            colds[program] = replace(cold, rounds=rounds, warm=not peer.slow and count < 10_000)
+            agains[program] = replace(again, rounds=rounds)
+        seconds, nothing = in_turn(colds), in_turn(agains)
+        for program, taken in seconds.items():
+            before, after = statistics.median(taken), statistics.median(nothing[program])
+            bench.cells.append(Cell(line=name, program=program, cold=before, again=after))
+        return [ratio(name, peer, targets[peer], seconds[US], taken) for peer, taken in seconds.items() if peer != US]
 
     return line
+
+
+def resume(bench: Bench, name: str) -> list[Result]:
+    """A finished run of 10,000 nodes, beside three starts and half a second."""
+    folder = bench.place(name, flows.workflow(flows.layered(bench.size(10_000))))
+    bench.ours(folder, "run", "flow.yaml", "-j", "4").wall()
+    seen = in_turn({"resume": bench.ours(folder, "resume", "last"), "version": bench.ours(folder, "--version")})
+    allowed = [3 * seconds + 0.5 for seconds in seen["version"]]
+    return [ratio(name, "(3 x --version + 0.5 s)", at_most(1), seen["resume"], allowed)]
+
+
+def large(bench: Bench, name: str) -> list[Result]:
+    """Cold runs of 1,000, 10,000 and 100,000 layered nodes, once each: growth, and what the engine itself takes."""
+    seen = {}
+    for size in map(bench.size, SIZES):
+        folder = bench.place(f"{name}/{size}", flows.workflow(flows.layered(size)))
+        seen[size] = bench.ours(folder, "run", "flow.yaml", "-j", "4").alone()
+    results = [growth(name, {size: alone.wall for size, alone in seen.items()})]
+    for size, most in zip(map(bench.size, SIZES[1:]), (150, 800), strict=True):
+        what = f"peak MB of the engine, {size:,} nodes"
+        results.append(Result(line=name, measure=what, figures=[seen[size].megabytes], target=at_most(most)))
+    for size, target in zip(map(bench.size, SIZES[1:]), (at_most(0.5), None), strict=True):
+        what = f"engine's processor ms a node, {size:,} nodes"
+        each = seen[size].processor / size * 1_000
+        results.append(Result(line=name, measure=what, figures=[each], target=target))
+    return results
+
+
+def idle(bench: Bench, name: str) -> list[Result]:
+    """Eight nodes that sleep ten seconds: what the engine takes meanwhile."""
+    sleep = SLEEP / bench.shrink
+    nodes = "".join(f"  n{i}: {{run: sleep {sleep:g}}}\n" for i in range(8))
+    results = []
+    for where, on_terminal in (("", False), (", on a terminal", True)):
+        folder = bench.place(name + ("/terminal" if on_terminal else "/file"), f"version: 1\nnodes:\n{nodes}")
+        ours = bench.ours(folder, "run", "flow.yaml", "-j", "8")
+        used = replace(ours, environ=TERMINAL).idle(sleep * 0.15, sleep * 0.9, on_terminal) * 1_000
+        what = f"engine's processor ms a second{where}"
+        results.append(Result(line=name, measure=what, figures=[used], target=at_most(10)))
+    return results
 
 
 LINES: dict[str, Line] = {
@@ -161,12 +284,16 @@ LINES: dict[str, Line] = {
     "help": start("--help", target=8),
     "run_3": small_run,
     "validate": validate,
-    "validate_growth": growth("validate"),
+    "validate_growth": verb_growth("validate"),
     "plan": plan,
-    "plan_growth": growth("plan"),
-    "chain_200": cold_run(flows.chain(200), 1.5),
-    "wide_1000": cold_run(flows.wide(1_000), 1.5),
-    "layered_1000": cold_run(flows.layered(1_000), 1.5),
-    "wide_10000": cold_run(flows.wide(10_000), 1.5),
-    "layered_10000": cold_run(flows.layered(10_000), 1.5),
+    "plan_growth": verb_growth("plan"),
+    "chain_200": cold_run(flows.chain, 200, at_most(1.5)),
+    "layered_200": cold_run(flows.layered, 200),
+    "wide_1000": cold_run(flows.wide, 1_000, at_most(1.5)),
+    "layered_1000": cold_run(flows.layered, 1_000, at_most(1.5)),
+    "wide_10000": cold_run(flows.wide, 10_000, at_most(1.5)),
+    "layered_10000": cold_run(flows.layered, 10_000, at_most(1.5)),
+    "resume": resume,
+    "idle": idle,
+    "large": large,
 }
