@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from wfctl import expr, quantity, values
-from wfctl.jobs import Job, Kind, Place
+from wfctl.jobs import Job, Kind, Place, Sealed
+from wfctl.node import Node
 from wfctl.paths import confined
 from wfctl.plan import Plan, Planned
 from wfctl.scope import During
@@ -46,6 +47,8 @@ class Attempts:
             "WFCTL_CPU": str(max(1, -(-node.resources.get("cpu", 1000) // 1000))),
         }
         for name, value in node.env.items():
+            if name in node.sealed:
+                continue
             env[name] = values.checked(expr.as_text(expr.evaluate_value(value, names)), f"env.{name}")
         if node.dynamic and node.reads:  # what is known before the run was looked at then
             tuple(self.paths(node.reads, names, "reads"))
@@ -59,6 +62,7 @@ class Attempts:
             node=planned.id,
             attempt=attempt,
             env=env,
+            sealed=self._sealed(node, names) if node.receives else {},
             cwd=None if cwd == "." else cwd,
             stdin=place.stdin if node.stdin is not None else None,
             log=place.log,
@@ -69,12 +73,18 @@ class Attempts:
             folders=tuple({posixpath.dirname(path): None for path in writes if posixpath.dirname(path)}),
             writes=writes,
             timeout=self._timeout(planned, names),
+            log_limit=self._plan.log_limit,
             detach=node.detach,
             estimate=planned.estimate,
         )
         kind = self._kinds(node.kind)
         assert kind is not None  # refused at load
         return kind.prepare(job, node, names, place)
+
+    def _sealed(self, node: Node, names: Mapping[str, object]) -> dict[str, Sealed]:
+        """The variables with secrets in them: those of `env`, and the listed ones as they are."""
+        sealed = {name: values.seal(node.env[name], names, self._plan.vars) for name in node.env if name in node.sealed}
+        return sealed | {name: ("", name, "") for name in node.secrets}
 
     def _timeout(self, planned: Planned, names: Mapping[str, object]) -> float | None:
         value = planned.node.timeout

@@ -14,6 +14,9 @@ from wfctl.kinds.run import Command
 from wfctl.node import LEVELS
 from wfctl.plan import Plan, Planned
 
+SEALED = "***"
+"""What stands for the value of a secret."""
+
 
 def workflow(plan: Plan) -> dict[str, Any]:
     """The workflow's own values, and its nodes by id with what they need."""
@@ -22,12 +25,14 @@ def workflow(plan: Plan) -> dict[str, Any]:
         "root": plan.root,
         "params": {name: _soft(value, {}) for name, value in plan.params.items()},
         "env": dict(plan.env),
+        "secrets": list(plan.secrets),
         "concurrency": plan.concurrency,
         "resources": {name: quantity.shown_amount(name, amount) for name, amount in plan.budget.items()},
         "policy": plan.policy,
         "on_failure": plan.on_failure,
         "timeout": plan.timeout,
         "grace": plan.grace,
+        "log_limit": quantity.shown_amount("log_limit", plan.log_limit),
         "nodes": {name: list(planned.needs) for name, planned in plan.nodes.items()},
     }
 
@@ -41,6 +46,7 @@ def node(plan: Plan, name: str) -> dict[str, Any]:
     names = scope.before(plan.params, plan.env, plan.vars, plan.run)
     for key in ("reads", "writes"):
         names[key] = _soft(getattr(spec, key), names)
+    names["secrets"] = dict.fromkeys(plan.secrets, SEALED)
     return {
         "id": name,
         "kind": spec.kind,
@@ -70,6 +76,7 @@ def environment(plan: Plan, planned: Planned, names: Mapping[str, object]) -> di
     for name, value in planned.node.env.items():
         source = "defaults" if name in planned.node.default_env else "node"
         found[name] = {"value": _text(_soft(value, names)), "from": source}
+    found.update({name: {"value": SEALED, "from": "secrets"} for name in planned.node.secrets})
     return found
 
 
@@ -106,7 +113,9 @@ def _soft(value: object, names: Mapping[str, object]) -> Any:
         try:
             return _soft(value.evaluate(names), names)
         except (expr.Unknown, expr.ExpressionError):
-            return value.text
+            if value.whole:
+                return value.text
+            return "".join(part if isinstance(part, str) else _text(_soft_one(part, names)) for part in value.parts)
     if isinstance(value, Mapping):
         return {key: _soft(inner, names) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

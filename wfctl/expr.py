@@ -52,6 +52,12 @@ class Expression:
     def references(self) -> tuple[Reference, ...]:
         return tuple(Reference(r.path, r.offset + self.offset, r.guarded) for r in self._code.references)
 
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The names `a.b.c`, where it is nothing else; empty where anything is computed."""
+        path = self._code.references[0].path if self._code.is_path else ()
+        return path if self.source == ".".join(path) else ()
+
     def problems(self, known: Mapping[str, Known], hints: bool = True) -> list[Slip]:
         """The faults that show before any value is known: names, functions, numbers of arguments.
 

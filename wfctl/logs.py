@@ -5,18 +5,24 @@ Knows nothing of why anything was written."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from wfctl import history, journal
 from wfctl.errors import UsageError, nearest
+from wfctl.history import Record
+from wfctl.state import NodeState
 from wfctl.store import RunFolder
+
+if TYPE_CHECKING:
+    from wfctl.mask import Mask, Veil
 
 _BLOCK = 64 * 1024
 _TAIL_BYTES = 16 * 1024
 
 
 def tail(folder: RunFolder, node: str, attempt: int, lines: int = 10) -> list[str]:
-    """The last lines of an attempt's log. Bytes that are no UTF-8 become surrogates, for `safe` to show."""
+    """The last lines of the log of an attempt that has ended. Bytes that are no UTF-8 become surrogates, for `safe`."""
     try:
         with open(folder.path / history.log_name(node, attempt), "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -27,18 +33,28 @@ def tail(folder: RunFolder, node: str, attempt: int, lines: int = 10) -> list[st
     return [line.decode("utf-8", "surrogateescape")[:1000] for line in content.splitlines()[-lines:]]
 
 
-def read(folder: RunFolder, node: str | None, *, follow: bool = False, raw: bool = False) -> Iterator[bytes]:
+def read(
+    folder: RunFolder,
+    node: str | None,
+    *,
+    follow: bool = False,
+    raw: bool = False,
+    variables: Mapping[str, str] = os.environ,
+    note: Callable[[str], object] = lambda text: None,
+) -> Iterator[bytes]:
     """The logs of a run, or of one node, attempt after attempt; with `follow` also what is still to come.
 
     Unless `raw`, control characters are made visible, and each line of a whole run is headed by its
-    node. Raises UsageError for a node that is not there or has not run.
+    node. A log that may still hold secrets is masked by the `variables` where they have all of them, else held
+    back, which `note` is told. Raises UsageError for a node that is not there or has not run.
     """
     record = history.open_run(folder)
     if node is not None and node not in record.plan.nodes:
         hint = nearest(node, record.plan.nodes) or f"`wfctl status {folder.id}` shows the nodes"
         raise UsageError(f'no node "{node}" in run {folder.id}; {hint}')
+    seals = Seals(record, variables, note)
     if follow:
-        yield from _Follower(folder, node, raw).chunks()
+        yield from _Follower(folder, node, raw, seals).chunks()
         return
     nodes = [node] if node is not None else list(record.state.nodes)
     found = False
@@ -46,10 +62,52 @@ def read(folder: RunFolder, node: str | None, *, follow: bool = False, raw: bool
         for attempt in range(1, record.state.nodes[name].attempt + 1):
             for path in _files(folder, name, attempt):
                 found = True
-                yield from _shown(path, "" if node is not None else name, raw)
+                if not seals.is_open(record, name, attempt):
+                    yield from _shown(path, "" if node is not None else name, raw, None)
+                elif (mask := seals.mask(name)) is not None:
+                    yield from _shown(path, "" if node is not None else name, raw, mask)
     if node is not None and not found:
         state = history.node_document(record, node, record.status())["state"]
         raise UsageError(f'"{node}" has no log in run {folder.id}: it is {state}')
+
+
+class Seals:
+    """Which logs may still hold secrets, and what hides these.
+
+    That the end of an attempt was recorded, or that the run went on after it, says that its log was scrubbed before.
+    """
+
+    def __init__(self, record: Record, variables: Mapping[str, str], note: Callable[[str], object]) -> None:
+        self.record = record
+        self._variables = variables
+        self._note = note
+        self._masks: dict[str, Mask | None] = {}
+
+    @staticmethod
+    def is_open(record: Record, node: str, attempt: int) -> bool:
+        """Whether the log of that attempt may hold secrets. One that the record has not heard of has just begun."""
+        if not record.plan.nodes[node].node.receives:
+            return False
+        run = record.state.nodes[node]
+        return attempt > run.attempt or (attempt == run.attempt and run.state is NodeState.RUNNING)
+
+    def mask(self, node: str) -> Mask | None:
+        """What hides the secrets of a node; None where their values are not at hand."""
+        if node not in self._masks:
+            names = self.record.plan.nodes[node].node.receives
+            missing = [name for name in names if not self._variables.get(name)]
+            self._masks[node] = None
+            if missing:
+                until = "it has ended" if self.record.status() == "running" else "`wfctl resume` has taken them out"
+                self._note(
+                    f'"{node}" has secrets, so its log is held back until {until}; '
+                    f"set {', '.join(missing)} here to see it masked"
+                )
+            else:
+                from wfctl.mask import Mask
+
+                self._masks[node] = Mask({name: self._variables[name] for name in names})
+        return self._masks[node]
 
 
 def wrote(folder: RunFolder, node: str, attempts: int) -> bool:
@@ -62,22 +120,32 @@ def _files(folder: RunFolder, node: str, attempt: int) -> list[str]:
     return [path for path in paths if os.path.exists(path)]
 
 
-def _shown(path: str, head: str, raw: bool) -> Iterator[bytes]:
+def _shown(path: str, head: str, raw: bool, mask: Mask | None) -> Iterator[bytes]:
     with open(path, "rb") as file:
+        blocks: Iterator[bytes] = iter(lambda: file.read(_BLOCK), b"")
+        if mask is not None:
+            blocks = _veiled(blocks, mask)
         if raw:
-            while block := file.read(_BLOCK):
-                yield block
+            yield from blocks
             return
-        for line in _lines(file.read(_BLOCK) for _ in iter(int, 1)):
+        for line in _lines(blocks):
             yield _line(head, line)
+
+
+def _veiled(blocks: Iterator[bytes], mask: Mask) -> Iterator[bytes]:
+    from wfctl.mask import Veil
+
+    veil = Veil(mask)
+    for block in blocks:
+        if text := veil.feed(block):
+            yield text
+    yield veil.rest()
 
 
 def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """Lines of at most a block each, so that a log without any newline costs no memory."""
     rest = b""
     for block in blocks:
-        if not block:
-            break
         *lines, rest = (rest + block).split(b"\n")
         yield from lines
         if len(rest) >= _BLOCK:
@@ -99,12 +167,15 @@ class _Follower:
 
     INTERVAL = 0.2
 
-    def __init__(self, folder: RunFolder, node: str | None, raw: bool) -> None:
+    def __init__(self, folder: RunFolder, node: str | None, raw: bool, seals: Seals) -> None:
         self._folder = folder
         self._node = node
         self._raw = raw
+        self._seals = seals
+        self._has_secrets = any(p.node.receives for p in seals.record.plan.nodes.values())
         self._read: dict[str, int] = {}
         self._rest: dict[str, bytes] = {}
+        self._veils: dict[str, Veil] = {}
 
     def chunks(self) -> Iterator[bytes]:
         import time
@@ -118,30 +189,50 @@ class _Follower:
             time.sleep(self.INTERVAL)
 
     def _new(self, last: bool) -> Iterator[bytes]:
-        record = history.open_run(self._folder) if self._node is None else None
-        names = list(record.state.nodes) if record else [self._node or ""]
+        record = history.open_run(self._folder) if self._node is None or self._has_secrets else None
+        names = list(record.state.nodes) if record and self._node is None else [self._node or ""]
         for name in names:
-            for path in self._paths(name):
-                yield from self._grown(path, "" if self._node else name, last)
+            for attempt, path in self._paths(name):
+                head = "" if self._node else name
+                if record is not None and self._seals.is_open(record, name, attempt):
+                    mask = self._seals.mask(name)
+                    if mask is not None:
+                        yield from self._grown(path, head, last, mask)
+                else:
+                    self._lift(path)
+                    yield from self._grown(path, head, last)
 
-    def _paths(self, name: str) -> list[str]:
-        found = []
+    def _paths(self, name: str) -> Iterator[tuple[int, str]]:
         attempt = 1
         while paths := _files(self._folder, name, attempt):
-            found += paths
+            yield from ((attempt, path) for path in paths)
             attempt += 1
-        return found
 
-    def _grown(self, path: str, head: str, last: bool) -> Iterator[bytes]:
+    def _lift(self, path: str) -> None:
+        """Take what was held back from the file once more: there it is scrubbed now, in its place."""
+        if (veil := self._veils.pop(path, None)) is not None:
+            self._read[path] -= len(veil.held)
+
+    def _grown(self, path: str, head: str, last: bool, mask: Mask | None = None) -> Iterator[bytes]:
         with open(path, "rb") as file:
             file.seek(self._read.get(path, 0))
             while block := file.read(_BLOCK):
                 self._read[path] = file.tell()
-                if self._raw:
-                    yield block
-                    continue
-                *lines, rest = (self._rest.get(path, b"") + block).split(b"\n")
-                self._rest[path] = rest
-                yield from (_line(head, line) for line in lines)
+                yield from self._told(path, head, block if mask is None else self._veil(path, mask).feed(block))
+        if last and mask is not None:
+            yield from self._told(path, head, self._veil(path, mask).rest())
         if last and (rest := self._rest.pop(path, b"")):
             yield _line(head, rest)
+
+    def _veil(self, path: str, mask: Mask) -> Veil:
+        from wfctl.mask import Veil
+
+        return self._veils.setdefault(path, Veil(mask))
+
+    def _told(self, path: str, head: str, text: bytes) -> Iterator[bytes]:
+        if self._raw:
+            if text:
+                yield text
+            return
+        *lines, self._rest[path] = (self._rest.get(path, b"") + text).split(b"\n")
+        yield from (_line(head, line) for line in lines)

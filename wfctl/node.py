@@ -48,6 +48,12 @@ class Node:
     when: expr.Template | bool = True
     trigger: str = "all_succeeded"
     env: Mapping[str, Value] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    """Those that its process finds in variables of the same name."""
+    receives: tuple[str, ...] = ()
+    """All that its process is handed, also inside of `env`."""
+    sealed: frozenset[str] = frozenset()
+    """Of `env` what holds a secret."""
     cwd: Value = None
     shell: str | None = None
     args: Value = ()
@@ -84,6 +90,7 @@ class NodeReader:
         self.known = known
         self.named: set[str] = set()
         self.dynamic = False
+        self.may_hold_secrets = False
         self.deferred: dict[str, Value] = {}
 
     def at(self, key: str) -> Where:
@@ -106,12 +113,17 @@ class NodeReader:
             if value is not None:
                 fields[key] = value
         fields["deferred"] = self.deferred
+        if self.builder.secrets:
+            held = {k: self.builder.secrets_of(expr.references_of(v)) for k, v in fields.get("env", {}).items()}
+            fields["sealed"] = frozenset(k for k, names in held.items() if names)
+            received = set(fields.get("secrets", ())).union(*held.values())
+            fields["receives"] = tuple(name for name in self.builder.secrets if name in received)
         return fields
 
     def check(self, template: Any, where: Where, known: Mapping[str, Any]) -> None:
         self.dynamic = True
         self.named |= self.builder.nodes_of(template.references)
-        self.builder.check_template(template, where, known)
+        self.builder.check_template(template, where, known, secrets=self.may_hold_secrets)
 
     def plain(self, key: str) -> object:
         return self.raw[key]
@@ -138,8 +150,14 @@ class NodeReader:
         return self.compiled(key, self.with_paths if "reads" in self.raw or "writes" in self.raw else self.known)
 
     def environment(self, key: str) -> Value:
+        raw = self.raw[key]
+        if not isinstance(raw, dict):
+            return None  # the schema has told of it
+        self.may_hold_secrets = True
         value = self.value(key)
-        return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+        self.may_hold_secrets = False
+        assert isinstance(value, dict)
+        return {k: v for k, v in value.items() if v is not None}
 
     def path(self, key: str) -> Value:
         return self.compiled(key, self.known)
@@ -151,6 +169,19 @@ class NodeReader:
             for place, template in expr.templates_of(value, where):
                 self.check(template, place, known)
         return value
+
+    def secrets(self, key: str) -> tuple[str, ...]:
+        """The declared ones among the listed names."""
+        listed, where = self.raw[key], self.at(key)
+        names = {i: n for i, n in enumerate(listed if isinstance(listed, list) else ()) if isinstance(n, str)}
+        env = self.raw.get("env")
+        for i, name in names.items():
+            if name not in self.builder.secrets:
+                hint = expr.closest(name, self.builder.secrets) or f"declare it at the top: secrets: [{name}]"
+                self.builder.fault((*where, i), f'no secret named "{name}"', hint)
+            elif isinstance(env, dict) and env.get(name) is not None:
+                self.builder.fault((*where, i), f'"{name}" stands in env as well', "take one of them out")
+        return tuple(name for name in names.values() if name in self.builder.secrets)
 
     def duration(self, key: str) -> Value:
         value = self.value(key)
@@ -271,6 +302,7 @@ _READERS: Mapping[str, Callable[[NodeReader, str], Any]] = {
     "trigger": NodeReader.plain,
     "shell": NodeReader.shell,
     "env": NodeReader.environment,
+    "secrets": NodeReader.secrets,
     "cwd": NodeReader.value,
     "args": NodeReader.value,
     "stdin": NodeReader.value,

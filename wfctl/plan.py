@@ -24,6 +24,9 @@ ON_FAILURE = ("stop", "continue", "cancel")
 DEFAULT_ESTIMATE = 1.0
 """Seconds that a node is taken to need when nothing is known of it."""
 
+LOG_LIMIT = 100 * 1024 * 1024
+"""Bytes that the log of one attempt may have, where the file does not say."""
+
 Demand = tuple[tuple[str, int], ...]
 """What a node holds while it runs, exact, sorted by name."""
 
@@ -78,6 +81,7 @@ class Plan:
     run: Mapping[str, object]
     params: Mapping[str, object]
     env: Mapping[str, str]
+    secrets: tuple[str, ...]
     vars: Mapping[str, Value]
     outputs: Mapping[str, Value]
     nodes: Mapping[str, Planned]
@@ -87,6 +91,8 @@ class Plan:
     on_failure: str
     timeout: float | None
     grace: float
+    log_limit: int
+    """Bytes of the log of one attempt."""
     root: str
     critical_path: tuple[str, ...]
     bounds: Mapping[str, float]
@@ -114,7 +120,7 @@ def params_of(
         if name in given:
             params[name] = _whole(given[name], schema)
         elif "default" in schema:
-            names: scope.Names = {"params": params, "env": env, "run": run}
+            names: scope.Names = {"params": params, "env": env, "run": run, "secrets": expr.UNKNOWN}
             try:
                 params[name] = _whole(expr.evaluate_value(schema["default"], names), schema)
             except expr.Unknown:
@@ -156,7 +162,8 @@ def env_of(
                 continue
             value = raw["default"]
         try:
-            env[name] = checked(expr.as_text(expr.evaluate_value(value, {"params": params, "run": run})), "the value")
+            names = {"params": params, "run": run, "secrets": expr.UNKNOWN}
+            env[name] = checked(expr.as_text(expr.evaluate_value(value, names)), "the value")
         except expr.Unknown:
             pass
         except (expr.ExpressionError, KeyError) as error:
@@ -201,6 +208,7 @@ class _Planner:
             run=self.run,
             params=self.params,
             env=self.env,
+            secrets=workflow.secrets,
             vars=workflow.vars,
             outputs=outputs,
             nodes=planned,
@@ -210,6 +218,7 @@ class _Planner:
             on_failure=str(self.setting("on_failure", workflow.on_failure, _among(ON_FAILURE), "stop")),
             timeout=self.setting("timeout", workflow.timeout, quantity.seconds, None),
             grace=self.setting("grace", workflow.grace, quantity.seconds, self.request.grace),
+            log_limit=self.setting("log_limit", workflow.log_limit, quantity.size, LOG_LIMIT),
             root=root,
             critical_path=self.critical_path(planned, ordered, idle),
             bounds=lower_bounds([planned[name] for name in ordered if name not in idle], budget, concurrency),
@@ -301,8 +310,14 @@ class _Planner:
 
     def settled(self, node: Node) -> Node:
         """The node with its deferred keys read, now that params are known."""
-        if not node.deferred:
-            return node
+        if node.deferred:
+            node = self.with_deferred(node)
+        if node.detach and node.receives:
+            what = "what goes on after its node could write a secret to the log when nobody looks through that any more"
+            self.problems.append(Problem((node.section, node.id, "detach"), what, "take out detach, or its secrets"))
+        return node
+
+    def with_deferred(self, node: Node) -> Node:
         values: dict[str, Any] = {}
         for key, raw in node.deferred.items():
             try:

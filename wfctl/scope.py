@@ -42,7 +42,7 @@ def before(
     params: Mapping[str, object], env: Mapping[str, str], vars: Mapping[str, object], run: Mapping[str, object]
 ) -> Names:
     """What is known when a plan is made: all about nodes is unknown."""
-    names: Names = {"params": params, "env": env, "run": run, "nodes": expr.UNKNOWN}
+    names: Names = {"params": params, "env": env, "run": run, "nodes": expr.UNKNOWN, "secrets": expr.UNKNOWN}
     names["vars"] = Vars(vars, names)
     return names
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
+from types import NoneType
 from typing import Any
 
 from wfctl import expr, graph, quantity
@@ -13,6 +14,7 @@ from wfctl.errors import Problem, Where, dotted
 from wfctl.jobs import Kind
 from wfctl.node import Node, NodeReader, Value
 from wfctl.record import dataclass
+from wfctl.values import within
 
 KINDS = ("run", "call", "http", "sql", "files", "notify", "ask", "workflow", "nodes")
 POLICIES = ("fifo", "priority", "critical_path")
@@ -22,10 +24,9 @@ RUN_NAMES_AT_END: Mapping[str, None] = dict.fromkeys(("id", "started", "state", 
 
 # What FORMAT has and this version has not: refused at load, never at run. The values are those
 # that ask for nothing and so are harmless.
-_LATER_IN_FILE: Mapping[str, tuple[object, ...]] = {"secrets": ([],), "rollback": (), "lock": (), "log_limit": ()}
+_LATER_IN_FILE: Mapping[str, tuple[object, ...]] = {"rollback": (), "lock": ()}
 _LATER_IN_SCHEDULING: Mapping[str, tuple[object, ...]] = {"weights": (), "aging": (), "groups": ()}
 _LATER_IN_NODE: Mapping[str, tuple[object, ...]] = {
-    "secrets": ([],),
     "deadline": (),
     "business_value": (),
     "user_level": (),
@@ -43,7 +44,7 @@ _LATER_IN_NODE: Mapping[str, tuple[object, ...]] = {
     "with": (),
 }
 _LATER_IN_RESOURCE: Mapping[str, tuple[object, ...]] = {"reserve": (0,), "share": ("run",), "rate": (None,)}
-_LATER_NAMES = ("secrets", "item", "index", "key")
+_LATER_NAMES = ("item", "index", "key")
 
 MANY = 100
 """Problems of one file after which no more names are looked for."""
@@ -57,6 +58,7 @@ class Workflow:
     description: str = ""
     params: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     env: Mapping[str, Value] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
     vars: Mapping[str, Value] = field(default_factory=dict)
     root: Value = "."
     concurrency: Value = None
@@ -65,6 +67,7 @@ class Workflow:
     on_failure: Value = "stop"
     timeout: Value = None
     grace: Value = None
+    log_limit: Value = None
     outputs: Mapping[str, Value] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)
     """Nodes of both sections; those of `finally` come last."""
@@ -103,12 +106,16 @@ class Builder:
         self.default_env = frozenset(self.mapping(self.mapping(data, "defaults"), "env"))
         self.vars: dict[str, Value] = {}
         self.needs_of_var: dict[str, set[str]] = {}
+        self.secrets: tuple[str, ...] = ()
+        self.secrets_of_var: dict[str, set[str]] = {}
         self.known: dict[str, Any] = {}
 
     def build(self, stem: str) -> tuple[Workflow, list[Problem]]:
         data = self.data
         self.refuse_later(data, (), _LATER_IN_FILE)
         self.refuse_later(self.mapping(data, "defaults"), ("defaults",), _LATER_IN_NODE)
+        listed = data.get("secrets")
+        self.secrets = tuple(dict.fromkeys(n for n in listed if isinstance(n, str))) if isinstance(listed, list) else ()
         self.vars = {k: self.compile(v, ("vars", k)) for k, v in self.mapping(data, "vars").items()}
         self.learn_names()
         self.check_vars()
@@ -130,6 +137,7 @@ class Builder:
             description=text if isinstance(text := data.get("description"), str) else "",
             params=self.params(),
             env=self.env(),
+            secrets=self.secrets,
             vars=self.vars,
             root=self.setting("root", "."),
             concurrency=self.setting("concurrency", None),
@@ -138,6 +146,7 @@ class Builder:
             on_failure=self.setting("on_failure", "stop"),
             timeout=self.setting("timeout", None, quantity.seconds),
             grace=self.setting("grace", None, quantity.seconds),
+            log_limit=self.setting("log_limit", None, quantity.size),
             outputs=self.outputs(),
             nodes=nodes,
         )
@@ -161,6 +170,7 @@ class Builder:
             "run": RUN_NAMES,
         }
         self.known = {**self.at_start, "nodes": nodes}
+        self.declared = dict.fromkeys(self.secrets)
 
     def params(self) -> dict[str, Mapping[str, Value]]:
         params: dict[str, Mapping[str, Value]] = {}
@@ -181,6 +191,8 @@ class Builder:
         known = {k: self.at_start[k] for k in ("params", "run")}
         env: dict[str, Value] = {}
         for name, raw in self.mapping(self.data, "env").items():
+            if name in self.secrets:
+                self.fault(("env", name), f'"{name}" is a secret, and env is recorded', "take it out of env", key=True)
             env[name] = self.compile(raw, ("env", name))
             self.check_names(env[name], ("env", name), known)
         return env
@@ -229,10 +241,9 @@ class Builder:
         return outputs
 
     def check_vars(self) -> None:
-        """Names in vars; the nodes that each leans on, also through other vars; no var in a circle."""
+        """Names in vars; the nodes and secrets that each leans on, also through other vars; no var in a circle."""
         uses: dict[str, list[str]] = {}
         for name, value in self.vars.items():
-            self.check_names(value, ("vars", name), self.known)
             others = {r.path[1] for r in expr.references_of(value) if r.path[0] == "vars" and len(r.path) > 1}
             uses[name] = [other for other in self.vars if other in others] if others else []
         for loop in graph.cycles(uses):
@@ -243,6 +254,11 @@ class Builder:
                 r.path[1] for r in expr.references_of(self.vars[name]) if r.path[0] == "nodes" and len(r.path) > 1
             }
             self.needs_of_var[name] = direct.union(*(self.needs_of_var[other] for other in uses[name]))
+            if self.secrets:
+                self.secrets_of_var[name] = self.secrets_of(expr.references_of(self.vars[name]))
+        for name, value in self.vars.items():
+            for place, template in expr.templates_of(value, ("vars", name)):
+                self.check_template(template, place, self.known, secrets=True)
 
     # -- nodes
 
@@ -365,15 +381,51 @@ class Builder:
         for place, template in expr.templates_of(value, where):
             self.check_template(template, place, known)
 
-    def check_template(self, template: Any, where: Where, known: Mapping[str, Any]) -> None:
+    def check_template(self, template: Any, where: Where, known: Mapping[str, Any], *, secrets: bool = False) -> None:
+        """Every name in it is known; no secret is in it but where the place may hold `secrets`."""
         for reference in template.references:
             name = reference.path[0]
             if name in _LATER_NAMES and name not in known:
                 what = f'"{name}" is not available yet'
                 self.problems.append(Problem(where, what, "take it out", offset=reference.offset))
                 known = {**known, name: None}
+            elif name == "secrets":
+                known = {**known, name: self.declared}
         slips = template.problems(known, self.hints)
         self.problems += [Problem(where, s.message, s.hint, offset=s.offset) for s in slips]
+        if self.secrets and not slips and self.secrets_of(template.references):
+            for expression in getattr(template, "expressions", (template,)):  # a script has them one by one
+                self.check_secret(expression, where, secrets)
+
+    def check_secret(self, expression: expr.Expression, where: Where, allowed: bool) -> None:
+        """A secret is filled in at the last moment, so nothing can be computed from one, and only `env` can take it."""
+        names = sorted(self.secrets_of(expression.references))
+        if not names:
+            return
+        if not allowed:
+            what = f'the secret "{names[0]}" cannot stand here, where it would be recorded or seen'
+            hint = f'list it under the secrets of a node, and use "${names[0]}" there'
+        elif not expression.path:
+            what = f'nothing can be computed from the secret "{names[0]}"'
+            hint = f"write ${{{{ secrets.{names[0]} }}}} and no more, or let the process do that"
+        elif expression.path[0] == "vars" and isinstance(
+            within(self.vars, expression.path[1:]), (dict, list, NoneType)
+        ):
+            what, hint = f"{'.'.join(expression.path)} holds a secret and is no text", "name a text in it"
+        else:
+            return
+        self.problems.append(Problem(where, what, hint, offset=expression.offset))
+
+    def secrets_of(self, references: Iterable[expr.Reference]) -> set[str]:
+        """The secrets that an expression leads to, also through vars."""
+        found: set[str] = set()
+        for reference in references if self.secrets else ():
+            if len(reference.path) > 1:
+                if reference.path[0] == "secrets":
+                    found.add(reference.path[1])
+                elif reference.path[0] == "vars":
+                    found |= self.secrets_of_var.get(reference.path[1], set())
+        return found
 
     def nodes_named(self, value: Value) -> set[str]:
         """The nodes whose outputs decide `value`, also through vars."""

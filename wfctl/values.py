@@ -5,10 +5,10 @@ Knows nothing of what the process is. A value never becomes code: it stays one a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from wfctl import expr
-from wfctl.jobs import Place
+from wfctl.jobs import Place, Sealed
 
 LONGEST = 100 * 1024
 """Bytes of one value in a script, argv or env. Linux takes 128 KiB for one string of either."""
@@ -78,3 +78,60 @@ class Hand:
 def _inner(part: object) -> object:
     # A list in a list is one argument, as JSON: splicing goes one level deep.
     return json.dumps(part, ensure_ascii=False) if isinstance(part, (list, dict)) else part
+
+
+# -- secrets
+
+
+def seal(value: object, names: Mapping[str, object], vars: Mapping[str, object]) -> Sealed:
+    """The text of a value of `env`, with the names of secrets in the place of their values.
+
+    Only a path by itself can lead to a secret (the file was checked for that), so nothing is computed from one, and no
+    text that an expression yields can be taken for the name of one. Raises ExpressionError.
+    """
+    parts = [""]
+    for part in _parts(value, names, vars):
+        if isinstance(part, _Secret):
+            parts += [part, ""]
+        else:
+            parts[-1] += part
+    checked("".join(parts[::2]), "the value")
+    return tuple(parts)
+
+
+class _Secret(str):
+    """The name of a secret, among texts."""
+
+    __slots__ = ()
+
+
+def _parts(value: object, names: Mapping[str, object], vars: Mapping[str, object]) -> Iterator[str]:
+    if not isinstance(value, expr.Template):
+        yield expr.as_text(value)
+        return
+    for part in value.parts:
+        if isinstance(part, str):
+            yield part
+        elif part.path[:1] == ("secrets",):
+            yield _Secret(part.path[1])
+        elif part.path[:1] == ("vars",) and not _is_whole(inner := within(vars, part.path[1:])):
+            yield from _parts(inner, names, vars)
+        else:
+            yield expr.as_text(part.evaluate(names))
+
+
+def _is_whole(value: object) -> bool:
+    """Whether a value shows only when it is evaluated as a whole."""
+    return value is None or isinstance(value, (Mapping, list))
+
+
+def within(value: object, path: Sequence[str]) -> object:
+    """What a path leads to in data with expressions that are not evaluated yet; None where it does not show."""
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def unseal(sealed: Sealed, values: Mapping[str, str]) -> str:
+    """The text with the values of its secrets."""
+    return "".join(values[part] if i % 2 else part for i, part in enumerate(sealed))

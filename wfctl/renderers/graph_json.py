@@ -5,12 +5,11 @@ Knows nothing of widths and colours. This form is public: keys are added, never 
 from __future__ import annotations
 
 from wfctl.renderers.picture import Picture, arrows
+from wfctl.renderers.text import json_text
 
 
 def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
     """The picture as one JSON object; `state` and `seconds` stand in a node where a run gave them."""
-    import json
-
     nodes: list[dict[str, str | float]] = []
     for node in picture.nodes:
         item: dict[str, str | float] = {"id": node.id, "kind": node.kind}
@@ -20,4 +19,4 @@ def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: b
             item["seconds"] = node.seconds
         nodes.append(item)
     edges = [{"from": source, "to": target} for source, target in arrows(picture)]
-    return json.dumps({"nodes": nodes, "edges": edges}, indent=2) + "\n"
+    return json_text({"nodes": nodes, "edges": edges}, indent=2) + "\n"

@@ -4,10 +4,10 @@ Knows nothing of what they mean."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 
 from wfctl import events as ev
+from wfctl.renderers.text import json_text
 from wfctl.state import RunState
 
 _FOR_RESUME_ONLY = ("definition", "digest", "request", "version")
@@ -28,5 +28,5 @@ class JsonLines:
                 data.pop(key, None)
             if isinstance(event, ev.RunFinished):
                 data = {**data, "failed": list(event.failed), "outputs": dict(event.outputs)}
-            lines.append(json.dumps(data, ensure_ascii=True) + "\n")
+            lines.append(json_text(data) + "\n")
         self._write("".join(lines))

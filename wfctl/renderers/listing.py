@@ -130,7 +130,7 @@ def run_list(runs: Sequence[Mapping[str, Any]], *, width: int = 80, color: bool 
     pen = Pen(width, color, unicode)
     # Marks, ids and how long it took are always there; the rest comes as there is room for it.
     words, dates = width >= 70, width >= 100
-    ids = max(len(str(run["id"])) for run in runs)
+    ids = max(width_of(pen.safe(run["id"])) for run in runs)
     names = max(width_of(pen.safe(str(run["workflow"] or "?"))) for run in runs)
     names = max(8, min(names, width - ids - 13 - (24 if words else 0) - (21 if dates else 0)))
     head = f"  {pad('run', ids)}  {pad('workflow', names)}  {'took':>7}"
@@ -138,7 +138,7 @@ def run_list(runs: Sequence[Mapping[str, Any]], *, width: int = 80, color: bool 
     lines = [pen.paint(head, "dim")]
     for run in runs:
         state = str(run["state"])
-        line = f"{pen.paint(pen.mark(state), look(state).style)} {run['id']:<{ids}}  "
+        line = f"{pen.paint(pen.mark(state), look(state).style)} {pad(pen.safe(run['id']), ids)}  "
         line += f"{pad(pen.clip(str(run['workflow'] or '?'), names), names)}  "
         if not run.get("started"):
             lines.append(line + pen.clip(str(run.get("error") or state), max(7, width - ids - names - 6)))
@@ -177,9 +177,10 @@ def mapping(data: Mapping[str, Any]) -> str:
             continue
         if key == "nodes":
             lines.append("nodes:")
-            lines += [f"  {name}" + (f"  after {', '.join(needs)}" if needs else "") for name, needs in value.items()]
-        elif key == "needs":
-            lines.append(f"needs: {', '.join(value)}")
+            for name, needs in value.items():
+                lines.append(safe(f"  {name}" + (f"  after {', '.join(needs)}" if needs else "")))
+        elif key in ("needs", "secrets"):
+            lines.append(f"{key}: {safe(', '.join(value))}")
         elif isinstance(value, Mapping):
             lines.append(f"{key}:")
             lines += [f"  {safe(str(k))}: {_inline(v, str(k))}" for k, v in value.items() if v is not None]

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 # What a terminal or a page would obey and not show: control characters (ESC and the 8-bit CSI among
 # them), marks that turn the direction of writing, invisible letters, line separators, surrogates.
 _HARMFUL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff"
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff"
     "\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
 _HARMFUL_IN_LINES = re.compile(_HARMFUL.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
@@ -34,6 +34,14 @@ def safe(text: str, *, lines: bool = False, unicode: bool = True) -> str:
     else:
         harmful = _NOT_ASCII_IN_LINES if lines else _NOT_ASCII
     return harmful.sub(_visible, text)
+
+
+def json_text(data: object, *, indent: int | None = None) -> str:
+    """Plain data as JSON of printable ASCII: what a terminal would obey is escaped, and nothing is lost."""
+    import json
+
+    # ASCII to json, and a control character to terminals, is DEL; it can only stand in a text.
+    return json.dumps(data, indent=indent, ensure_ascii=True).replace("\x7f", "\\u007f")
 
 
 def _visible(found: re.Match[str]) -> str:
