@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from wfctl import __version__, flow, graph, history, instant
 from wfctl import events as ev
 from wfctl.driver import Watching, drive, fetch, pin
-from wfctl.errors import ExitCode, Fault, Invalid, StateError, UsageError
+from wfctl.errors import ExitCode, Fault, Invalid, Problem, StateError, UsageError
 from wfctl.history import Record
 from wfctl.plan import Plan, Request
 from wfctl.recall import Recall
@@ -26,6 +26,7 @@ from wfctl.store import RunFolder, Store
 if TYPE_CHECKING:
     from wfctl.forecast import Forecast
     from wfctl.renderers.picture import Picture
+    from wfctl.secrets import Secrets
 
 LONG_JOURNAL = 1024 * 1024
 """Bytes of a journal from which a checkpoint of the state saves more than opening the cache costs."""
@@ -43,6 +44,7 @@ class Asked:
     until: Sequence[str] = ()
     only: Sequence[str] = ()
     of: str | None = None
+    env_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,14 @@ class Outcome:
     exit_code: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A run that was stopped. `ended` is how many processes a dead engine had left of it."""
+
+    run: str
+    ended: int
+
+
 # -- the main job
 
 
@@ -60,7 +70,8 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     """Run a workflow to its end. Raises Invalid before anything is written, StateError, UsageError."""
     recall = _recall(store)
     opened = flow.read(asked.file, asked.settings, recall)
-    request = _request(opened, asked)
+    variables = _variables(asked.env_file)
+    request = _request(opened, asked, variables)
     now = time.time()
     plan = flow.planned(opened, replace(request, started=instant.to_text(now)))
     of = store.find_run(asked.of).id if asked.of is not None else None
@@ -70,7 +81,11 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     given = _given(plan, store, of, wanted)
     if not os.path.isdir(plan.root):  # told before there is a run
         raise UsageError(f'there is no folder "{plan.root}"; make it, or correct root')
+    secrets = _secrets(opened, variables) if plan.secrets else None
     store.prepare()
+    from wfctl import custody
+
+    custody.end_others(store, watching.warn)
     if not (opened.document.checked or asked.settings):
         recall.put(opened.document.digest, opened.document.data)
     folder = store.new_run(now)
@@ -98,16 +113,24 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     state.id = folder.id
     record = Record(folder, state, [started])
     facts: list[ev.Event] = [started, *_served(given, of, now)]
-    return Outcome(record, drive(record, writer, facts, watching))
+    return Outcome(record, drive(record, writer, facts, watching, variables=variables, secrets=secrets))
 
 
 def resume(
-    run_id: str, store: Store, watching: Watching, *, update: bool = False, start_from: Sequence[str] = ()
+    run_id: str,
+    store: Store,
+    watching: Watching,
+    *,
+    update: bool = False,
+    start_from: Sequence[str] = (),
+    env_file: str | None = None,
 ) -> Outcome:
     """Go on with a run. Raises BusyError where somebody drives it, UsageError, StateError, Invalid."""
-    from wfctl import journal
+    from wfctl import custody, journal
 
     folder = store.find_run(run_id)
+    store.check()  # what others could write is no definition to run
+    variables = _variables(env_file)
     writer: Any = None
 
     def take(skip: int, chain: str) -> journal.Reading:
@@ -118,21 +141,29 @@ def resume(
     try:
         with _cache(store, folder) as cache:
             record = history.open_run(folder, take, cache)
-        return _go_on(record, store, writer, watching, update, tuple(start_from))
+        custody.end_own(folder, watching.warn)  # before anything is scheduled: a node is never alive twice
+        custody.end_others(store, watching.warn)
+        return _go_on(record, store, writer, watching, update, tuple(start_from), variables)
     finally:
         if writer is not None:
             writer.close()
 
 
 def _go_on(
-    record: Record, store: Store, writer: Any, watching: Watching, update: bool, again: tuple[str, ...]
+    record: Record,
+    store: Store,
+    writer: Any,
+    watching: Watching,
+    update: bool,
+    again: tuple[str, ...],
+    variables: Mapping[str, str],
 ) -> Outcome:
     state, folder = record.state, record.folder
     now = max(time.time(), state.time)
     facts: list[ev.Event] = []
     differs = _file_differs(record)
     succeeded = state.finished is not None and state.status is RunStatus.SUCCEEDED
-    updated = _update(record, now) if update and (differs or not succeeded) else None
+    updated = _update(record, now, variables) if update and (differs or not succeeded) else None
     plan = updated[1] if updated else record.plan
     for name in again:
         if name not in plan.nodes:
@@ -147,6 +178,7 @@ def _go_on(
     if succeeded and not again and not updated:
         watching.warn(f"run {folder.id} has succeeded; there is nothing left to do")
         return Outcome(record, ExitCode.OK)
+    secrets = _secrets_again(record, plan, variables)
     if updated:
         event, plan, changed = updated
         anew = graph.reach(set(again), {n: p.dependents for n, p in plan.nodes.items()}) if again else ()
@@ -160,7 +192,8 @@ def _go_on(
     missing = [n for n, p in plan.nodes.items() if p.given and not (n in state.nodes and state.nodes[n].state in DONE)]
     served = _given(plan, store, record.first.of, missing)
     facts += _served(served, record.first.of, now)
-    return Outcome(record, drive(record, writer, facts, watching, plan if updated else None))
+    new_plan = plan if updated else None
+    return Outcome(record, drive(record, writer, facts, watching, new_plan, variables, secrets))
 
 
 @contextmanager
@@ -217,11 +250,11 @@ def _served(given: Mapping[str, object], of: str | None, now: float) -> list[ev.
     return [ev.NodeServed(time=now, node=name, output=output, of=of or "") for name, output in given.items()]
 
 
-def _update(record: Record, now: float) -> tuple[ev.RunUpdated, Plan, list[str]]:
+def _update(record: Record, now: float, variables: Mapping[str, str]) -> tuple[ev.RunUpdated, Plan, list[str]]:
     """The file as it is now, pinned as the next definition of the run; and the nodes that succeeded by what changed."""
     request = history.request_from_data(record.pins[-1].request)
     opened = flow.read(record.first.file, request.settings)
-    environ = _environ(opened)
+    environ = _environ(opened, variables)
     kept = {name: value for name, value in request.params.items() if name in opened.workflow.params}
     request = replace(request, environ=environ, params=flow.params(opened, (), None, environ, kept))
     plan = flow.planned(opened, request)
@@ -250,8 +283,8 @@ def _file_differs(record: Record) -> str:
     return f"{path} has changed since; going on with what the run began with (--update takes the new one)"
 
 
-def _request(opened: flow.Flow, asked: Asked) -> Request:
-    environ = _environ(opened)
+def _request(opened: flow.Flow, asked: Asked, variables: Mapping[str, str]) -> Request:
+    environ = _environ(opened, variables)
     params = flow.params(opened, asked.params, asked.params_file, environ)
     return replace(
         _machine(opened.path),
@@ -264,9 +297,55 @@ def _request(opened: flow.Flow, asked: Asked) -> Request:
     )
 
 
-def _environ(opened: flow.Flow) -> dict[str, str]:
-    """Of the environment only what the file takes from it: that much is recorded."""
-    return {n: os.environ[n] for n, v in opened.workflow.env.items() if isinstance(v, dict) and n in os.environ}
+def _variables(env_file: str | None) -> Mapping[str, str]:
+    """The variables that a run takes from outside. Raises Invalid, UsageError."""
+    if env_file is None:
+        return os.environ
+    from wfctl import environment
+
+    return environment.variables(env_file)
+
+
+def _environ(opened: flow.Flow, variables: Mapping[str, str]) -> dict[str, str]:
+    """Of the variables only what the file's `env` takes from outside: that much is recorded."""
+    return {n: variables[n] for n, v in opened.workflow.env.items() if isinstance(v, dict) and n in variables}
+
+
+def _secrets(opened: flow.Flow, variables: Mapping[str, str]) -> Secrets:
+    """The secrets of a workflow. Raises Invalid with all that cannot be had."""
+    from wfctl import environment
+    from wfctl.secrets import Secrets
+
+    names = opened.workflow.secrets
+    values, wrong = environment.secrets(names, variables)
+    if wrong:
+        problems = [Problem(("secrets", names.index(n)), what, hint, path="") for n, (what, hint) in wrong.items()]
+        raise Invalid(opened.document.place(problems))
+    return Secrets(values)
+
+
+def _secrets_again(record: Record, plan: Plan, variables: Mapping[str, str]) -> Secrets | None:
+    """The secrets of a run that goes on, once what a dead engine left in its folder is rid of them.
+
+    Raises Invalid with all that cannot be had: they were never recorded.
+    """
+    running = {name: record.plan.nodes[name].node.receives for name in record.state.running}
+    names = dict.fromkeys([*plan.secrets, *(name for received in running.values() for name in received)])
+    if not names:
+        return None
+    from wfctl import environment
+    from wfctl.driver import places
+    from wfctl.secrets import Secrets
+
+    values, wrong = environment.secrets(names, variables)
+    if wrong:
+        raise Invalid([Fault(f"run {record.folder.id}", 0, 0, "", *words) for words in wrong.values()])
+    secrets = Secrets(values)
+    place_of = places(record.folder)
+    for name, received in running.items():
+        if received:
+            secrets.scrub(place_of(name, record.state.nodes[name].attempt), received)
+    return secrets
 
 
 def _machine(path: str) -> Request:
@@ -283,9 +362,13 @@ def _machine(path: str) -> Request:
 # -- before a run
 
 
-def validate(files: Sequence[str]) -> list[Fault]:
+def validate(files: Sequence[str], env_file: str | None = None) -> list[Fault]:
     """Every fault of every file. Runs nothing, opens nothing but the files."""
     faults: list[Fault] = []
+    try:
+        _variables(env_file)
+    except Invalid as error:
+        faults += error.faults
     for file in files:
         try:
             opened = flow.read(file)
@@ -304,7 +387,7 @@ def plan(asked: Asked, store: Store) -> Forecast:
     from wfctl.forecast import forecast
 
     opened = flow.read(asked.file, asked.settings)
-    return forecast(flow.planned(opened, _request(opened, asked)))
+    return forecast(flow.planned(opened, _request(opened, asked, _variables(asked.env_file))))
 
 
 def sound(file: str) -> Plan:
@@ -319,7 +402,7 @@ def show(asked: Asked, node: str | None) -> dict[str, Any]:
     from wfctl import exhibit
 
     opened = flow.read(asked.file, asked.settings)
-    plan = flow.planned(opened, _request(opened, asked))
+    plan = flow.planned(opened, _request(opened, asked, _variables(asked.env_file)))
     return exhibit.workflow(plan) if node is None else exhibit.node(plan, node)
 
 
@@ -344,25 +427,46 @@ def runs(store: Store, *, failed: bool = False, workflow: str | None = None) -> 
     return found
 
 
-def cancel(run_id: str, store: Store) -> str:
-    """Tell the engine of a run to stop, and wait until it has let go. The id of the run."""
-    from wfctl import journal
+def cancel(run_id: str, store: Store, warn: Callable[[str], None]) -> Cancelled:
+    """Tell the engine of a run to stop, and wait until it has let go; or end what a dead engine has left of it.
+
+    Raises UsageError where there is neither, StateError where something cannot be ended.
+    """
+    from wfctl import custody, journal
 
     folder = store.find_run(run_id)
-    held = journal.holder(folder)
-    if held is None:
+    store.check()
+    # One that is held, but by nobody who has a name, is being swept by its guard at this moment.
+    was_running = journal.held_by(folder)
+    if (held := journal.holder(folder)) is not None:
+        with suppress(ProcessLookupError):
+            os.kill(held.pid, signal.SIGTERM)
+            os.kill(held.pid, signal.SIGCONT)  # one that was stopped hears TERM only when it goes on
+    ended = 0
+    if was_running or folder.roster.exists():
+        lock = journal.Lock.take(folder, wait=60.0, patient=True)
+        try:
+            ended = custody.end_own(folder, warn)
+        finally:
+            lock.close()
+    custody.end_others(store, warn)
+    if not was_running and not ended:
         raise UsageError(f"run {folder.id} is not running; `wfctl status {folder.id}` shows how it stands")
-    with suppress(ProcessLookupError):
-        os.kill(held.pid, signal.SIGTERM)
-    journal.Lock.take(folder, wait=60.0, patient=True).close()
-    return folder.id
+    return Cancelled(folder.id, ended)
 
 
-def clean(store: Store, *, older_than: float, keep_last: int, dry_run: bool) -> list[str]:
-    """Remove runs that ended long ago; the ids of those that went, or would go. Running ones always stay."""
-    from wfctl import journal
+def clean(
+    store: Store, *, older_than: float, keep_last: int, dry_run: bool, warn: Callable[[str], None]
+) -> list[str]:
+    """Remove runs that ended long ago; the ids of those that went, or would go.
+
+    Those that run, or have left processes that cannot be ended, always stay."""
+    from wfctl import custody, journal
     from wfctl.errors import BusyError
 
+    store.check()
+    if not dry_run:
+        custody.end_others(store, warn)
     now = time.time()
     gone = []
     for folder in store.run_folders()[keep_last:]:
@@ -370,7 +474,7 @@ def clean(store: Store, *, older_than: float, keep_last: int, dry_run: bool) -> 
             age = now - folder.journal.stat().st_mtime
         except OSError:
             continue
-        if age < older_than or journal.held_by(folder):
+        if age < older_than or journal.held_by(folder) or (folder.roster.exists() and not dry_run):
             continue
         if not dry_run:
             try:

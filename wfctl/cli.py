@@ -32,6 +32,9 @@ Params = Annotated[
 ParamsFile = Annotated[
     str | None, typer.Option("--params-file", metavar="FILE", help="Params from a YAML or JSON file.")
 ]
+EnvFile = Annotated[
+    str | None, typer.Option("--env-file", metavar="FILE", help="Variables and secrets from NAME=value lines.")
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over a key of the file.")
 ]
@@ -69,6 +72,7 @@ def run(
     flow: Flow,
     param: Params = None,
     params_file: ParamsFile = None,
+    env_file: EnvFile = None,
     jobs: Jobs = None,
     policy: Policy = None,
     settings: Settings = None,
@@ -98,6 +102,7 @@ def run(
         until=until or (),
         only=only or (),
         of=of,
+        env_file=env_file,
     )
     if dry_run:
         _show_plan(app.plan(asked, _store(ctx)), json)
@@ -116,12 +121,14 @@ def resume(
         list[str] | None,
         typer.Option("--from", metavar="NODE", help="Run this node, and all that needs it, once more."),
     ] = None,
+    env_file: EnvFile = None,
     json: Json = False,
 ) -> None:
     """Go on with a run that failed or stopped."""
     from wfctl import app
 
-    _finish(app.resume(id, _store(ctx), _watching(json), update=update, start_from=start_from or ()), json)
+    store, watching = _store(ctx), _watching(json)
+    _finish(app.resume(id, store, watching, update=update, start_from=start_from or (), env_file=env_file), json)
 
 
 @cli.command()
@@ -129,8 +136,12 @@ def cancel(ctx: typer.Context, id: Id) -> None:
     """Stop a run, and wait until it has stopped."""
     from wfctl import app
 
-    stopped = app.cancel(id, _store(ctx))
-    typer.echo(f"stopped; go on with: wfctl resume {stopped}", err=True)
+    cancelled = app.cancel(id, _store(ctx), _warn)
+    if cancelled.ended:
+        from wfctl.custody import processes
+
+        _warn(f"ended what was left of run {cancelled.run}: {processes(cancelled.ended)}")
+    _tell(f"stopped; go on with: wfctl resume {cancelled.run}")
 
 
 # -- before a run
@@ -139,6 +150,7 @@ def cancel(ctx: typer.Context, id: Id) -> None:
 @cli.command()
 def validate(
     flows: Annotated[list[str], typer.Argument(metavar="FLOW...", help="Workflow files.", show_default=False)],
+    env_file: EnvFile = None,
     json: Json = False,
     format: Annotated[
         str | None,
@@ -151,18 +163,18 @@ def validate(
 
     if format not in (None, "github"):
         _fail(f'--format: no format named "{format}"; there is github')
-    faults = app.validate(flows)
+    faults = app.validate(flows, env_file)
     if json:
         keys = ("file", "line", "column", "path", "message", "hint")
         _print_json([{key: getattr(fault, key) for key in keys} for fault in faults])
     elif format == "github":
         for fault in faults:
-            typer.echo(_annotation(fault))
+            _print(_annotation(fault) + "\n")
     elif faults:
         _print_faults(faults)
     else:
         files = ", ".join(flows) if len(flows) <= 5 else f"{len(flows)} files"
-        typer.echo(f"no faults: {files}", err=True)
+        _tell(f"no faults: {files}")
     raise typer.Exit(ExitCode.USAGE if faults else ExitCode.OK)
 
 
@@ -172,6 +184,7 @@ def plan(
     flow: Flow,
     param: Params = None,
     params_file: ParamsFile = None,
+    env_file: EnvFile = None,
     jobs: Jobs = None,
     policy: Policy = None,
     settings: Settings = None,
@@ -191,6 +204,7 @@ def plan(
         start_from=start_from or (),
         until=until or (),
         only=only or (),
+        env_file=env_file,
     )
     _show_plan(app.plan(asked, _store(ctx)), json)
 
@@ -225,13 +239,16 @@ def show(
     node: Annotated[str | None, typer.Argument(metavar="NODE", show_default=False)] = None,
     param: Params = None,
     params_file: ParamsFile = None,
+    env_file: EnvFile = None,
     settings: Settings = None,
     json: Json = False,
 ) -> None:
     """Show a workflow or a node, filled in."""
     from wfctl import app
 
-    asked = app.Asked(file=flow, params=param or (), params_file=params_file, settings=settings or ())
+    asked = app.Asked(
+        file=flow, params=param or (), params_file=params_file, settings=settings or (), env_file=env_file
+    )
     data = app.show(asked, node)
     if json:
         _print_json(data)
@@ -295,13 +312,19 @@ def logs(
 
     store = _store(ctx)
     empty = True
-    for chunk in logs_.read(store.find_run(id), node, follow=follow, raw=raw) if sys.stdout else ():
+    held: list[str] = []
+
+    def note(text: str) -> None:
+        held.append(text)
+        _tell(text)
+
+    for chunk in logs_.read(store.find_run(id), node, follow=follow, raw=raw, note=note) if sys.stdout else ():
         empty = False
         sys.stdout.buffer.write(chunk)
         if follow:
             sys.stdout.buffer.flush()
-    if empty and node is not None:
-        typer.echo(f'"{node}" wrote nothing', err=True)
+    if empty and node is not None and not held:
+        _tell(f'"{node}" wrote nothing')
 
 
 @cli.command()
@@ -315,7 +338,10 @@ def output(
 
     value = app.output(id, node, _store(ctx))
     if isinstance(value, str):
-        _print(value + "\n")
+        from wfctl.renderers.text import safe
+
+        # A pipe gets the value itself; whoever reads it knows what it is for.
+        _print((safe(value, lines=True) if sys.stdout and sys.stdout.isatty() else value) + "\n")
     else:
         _print_json(value)
 
@@ -334,7 +360,7 @@ def init(
     from wfctl import templates
 
     templates.write(template, file)
-    typer.echo(f"wrote {file}; try: wfctl run {file}", err=True)
+    _tell(f"wrote {file}; try: wfctl run {file}")
 
 
 @cli.command()
@@ -365,14 +391,15 @@ def clean(
         seconds = quantity.seconds(older_than)
     except ValueError as error:
         raise UsageError(f"--older-than: {error}") from None
-    gone = app.clean(_store(ctx), older_than=seconds, keep_last=keep_last, dry_run=dry_run)
+    gone = app.clean(_store(ctx), older_than=seconds, keep_last=keep_last, dry_run=dry_run, warn=_warn)
     if json:
         _print_json(gone)
         return
-    for name in gone:
-        typer.echo(name)
+    from wfctl.renderers.text import safe
+
+    _print("".join(f"{safe(name)}\n" for name in gone))
     what = "would go" if dry_run else "removed"
-    typer.echo(f"{len(gone)} {'run' if len(gone) == 1 else 'runs'} {what}", err=True)
+    _tell(f"{len(gone)} {'run' if len(gone) == 1 else 'runs'} {what}")
 
 
 # -- tools
@@ -427,22 +454,29 @@ def _print(text: str) -> None:
 
 
 def _print_json(data: object) -> None:
-    import json
+    from wfctl.renderers.text import json_text
 
-    _print(json.dumps(data, indent=2, ensure_ascii=True) + "\n")
+    _print(json_text(data, indent=2) + "\n")
+
+
+def _tell(text: str, *, lines: bool = False) -> None:
+    """Say something for eyes. It may hold names that are foreign."""
+    from wfctl.renderers.text import safe
+
+    typer.echo(safe(text, lines=lines), err=True)
 
 
 def _print_faults(faults: Any) -> None:
-    from wfctl.renderers.text import safe
-
     for fault in faults:
-        typer.echo(safe(str(fault)), err=True)
+        _tell(str(fault))
 
 
 def _annotation(fault: Any) -> str:
     """A fault as GitHub Actions wants it."""
+    from wfctl.renderers.text import safe
 
     def quoted(text: str, extra: str = "") -> str:
+        text = safe(text, lines=True)
         for char, code in [("%", "%25"), ("\r", "%0D"), ("\n", "%0A"), *((c, f"%{ord(c):02X}") for c in extra)]:
             text = text.replace(char, code)
         return text
@@ -451,6 +485,10 @@ def _annotation(fault: Any) -> str:
     path = f"{fault.path}: " if fault.path else ""
     place = f"file={quoted(fault.file, ':,')},line={fault.line},col={fault.column}"
     return f"::error {place}::{quoted(path + fault.message + hint)}"
+
+
+def _warn(text: str) -> None:
+    _tell(f"wfctl: {text}")
 
 
 def _fail(text: str) -> NoReturn:
@@ -494,26 +532,28 @@ def _no_verb(word: str, verbs: Iterable[str]) -> NoReturn:
 def _explain(error: Exception) -> int:
     """Say what went wrong; the exit code for it."""
     from wfctl.errors import ExitCode, Invalid, WfctlError
-    from wfctl.renderers.text import safe
 
     if isinstance(error, Invalid):
         _print_faults(error.faults)
         return error.code
     if isinstance(error, WfctlError):
-        typer.echo(f"wfctl: {safe(str(error), lines=True)}", err=True)
+        _tell(f"wfctl: {error}", lines=True)
         return error.code
     if hasattr(error, "show") and hasattr(error, "exit_code"):  # typer's own, whose base it does not export
-        error.show()
+        import io
+
+        said = io.StringIO()
+        error.show(said)
+        _tell(said.getvalue().rstrip(), lines=True)
         return int(error.exit_code)
     import platform
     import traceback
 
     from wfctl import __version__
 
-    traceback.print_exception(error)
-    typer.echo(
+    _tell("".join(traceback.format_exception(error)).rstrip(), lines=True)
+    _tell(
         f"wfctl: this is a bug of wfctl (version {__version__}, Python {platform.python_version()}, "
-        f"{platform.system()} {platform.release()}); please report it with the text above",
-        err=True,
+        f"{platform.system()} {platform.release()}); please report it with the text above"
     )
     return ExitCode.BUG

@@ -77,12 +77,12 @@ def decide(plan: Plan, state: RunState, now: float) -> Action:
     if node := state.next_to_stop():
         return Stop(node)
     open_phase = "nodes" if state.settled is None else "finally"
-    halted = state.stopping or state.at_once  # told twice, not even `finally` runs
+    halted = state.starts_nothing
     if not state.open[open_phase] or (halted and not state.running):
         return _end(plan, state, now)
     deadline = None
     if plan.timeout is not None and state.settled is None and not state.timed_out and not halted:
-        deadline = round(state.began + plan.timeout, 6)  # `now` has no more digits
+        deadline = round(state.began + state.paused + plan.timeout, 6)  # `now` has no more digits
         if now >= deadline:
             return Record(ev.RunTimedOut(time=now))
     if not halted:
@@ -130,7 +130,7 @@ def _end(plan: Plan, state: RunState, now: float) -> Action:
             return Settle(RunStatus.INTERRUPTED)
         return Settle(RunStatus.FAILED if state.failing else RunStatus.SUCCEEDED)
     status = state.settled
-    if (state.stopping or state.at_once) and state.open["finally"]:
+    if state.starts_nothing and state.open["finally"]:
         status = RunStatus.INTERRUPTED
     elif status is RunStatus.SUCCEEDED and state.finally_failed:
         status = RunStatus.FAILED
@@ -138,19 +138,19 @@ def _end(plan: Plan, state: RunState, now: float) -> Action:
         ev.RunFinished(
             time=now,
             state=status,
-            exit_code=exit_code(status, state.signal),
+            exit_code=exit_code(status, state.signal, halted=bool(state.halted)),
             failed=tuple(state.failed_for_good),
             outputs=state.outputs if status is RunStatus.SUCCEEDED else {},
         )
     )
 
 
-def exit_code(status: RunStatus, signal: int | None) -> int:
+def exit_code(status: RunStatus, signal: int | None, *, halted: bool = False) -> int:
     """What the command that ends the run returns."""
     if status is RunStatus.SUCCEEDED:
         return ExitCode.OK
     if status is RunStatus.INTERRUPTED:
-        return 128 + (signal or 2)
+        return ExitCode.STATE if halted and signal is None else 128 + (signal or 2)
     return ExitCode.FAILED
 
 
@@ -168,12 +168,20 @@ def dead_end(plan: Plan, state: RunState) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leavings:
-    """What an attempt left behind. `file` is where an output lies that is too large for the journal."""
+    """What an attempt left behind. `file` is where an output lies that is too large for the journal.
+
+    `error` says what is wrong with the output, `reason` the fixed word for that: `output`, or `secret`.
+    """
 
     output: object = None
     file: str | None = None
     error: str = ""
+    reason: str = "output"
     missing: tuple[str, ...] = field(default=())
+
+
+_UNKNOWN = ("output", "secret", "log_limit")
+"""Reasons for which nobody knows what was done, however the attempt ended."""
 
 
 def conclude(
@@ -188,12 +196,14 @@ def conclude(
     if not reason:
         output = left.output if left.file is None else {"file": left.file}
         return ev.NodeSucceeded(**facts, exit_code=code, signal=signal, output=output, stored=left.file is not None)
+    if reason == "low_disk":  # it was not its fault, and the run ends
+        return ev.NodeInterrupted(**facts, reason=reason, error=error)
     asked = state.asked.get(name)
     if asked == "interrupted":
         return ev.NodeInterrupted(**facts, exit_code=code, signal=signal, reason="interrupted")
     if asked is not None and completion.ending is not Ending.TIMED_OUT:
         return ev.NodeCancelled(time=now, node=name, reason=asked, seconds=completion.seconds)
-    unknown = reason == "output" or completion.ending in (Ending.KILLED, Ending.TIMED_OUT, Ending.LOST)
+    unknown = reason in _UNKNOWN or completion.ending in (Ending.KILLED, Ending.TIMED_OUT, Ending.LOST)
     end = {**facts, "exit_code": code, "signal": signal, "reason": reason, "error": error, "unknown": unknown}
     retry = spec.retry
     more = completion.ending is not Ending.NOT_STARTED and run.tries < retry.attempts
@@ -214,6 +224,8 @@ def _verdict(
     during: During, name: str, completion: Completion, left: Leavings, code: int | None, attempt: int
 ) -> tuple[str, str]:
     """Why the attempt failed, as a fixed word and as text; both empty for success."""
+    if completion.reason:
+        return completion.reason, completion.error
     match completion.ending:
         case Ending.NOT_STARTED:
             return "not_started", completion.error
@@ -230,16 +242,16 @@ def _verdict(
         except expr.Unknown:  # a plan assumes success
             good = True
         except expr.ExpressionError as error:
-            return ("output", left.error) if left.error else ("expect", f"expect: {error}")
+            return (left.reason, left.error) if left.error else ("expect", f"expect: {error}")
         if not good:
             text = expect.text if isinstance(expect, expr.Template) else str(expect).lower()
-            return ("output", left.error) if left.error else ("expect", f"expect was not met: {text}")
+            return (left.reason, left.error) if left.error else ("expect", f"expect was not met: {text}")
     elif completion.ending is Ending.KILLED:
         return "killed", completion.error or f"ended by signal {completion.code}"
     elif code != 0:
         return "exit_code", completion.error or f"exit code {code}"
     if left.error:
-        return "output", left.error
+        return left.reason, left.error
     if left.missing:
         return "writes", f"did not write {', '.join(left.missing[:5])}"
     return "", ""

@@ -22,12 +22,16 @@ from wfctl.state import RunState
 from wfctl.store import RunFolder
 
 if TYPE_CHECKING:
+    from wfctl.custody import Custody
     from wfctl.engine import Watcher
     from wfctl.jobs import Place
     from wfctl.journal import JournalWriter
+    from wfctl.secrets import Secrets
 
 CHECKPOINT_EVENTS = 20_000
-"""How many events lie between two checkpoints of a run."""
+"""How many events lie between two checkpoints of a run, at least; later half as many as there were before.
+
+Each holds the whole state: at equal distances, a run of ten times the nodes would pay for them a hundred times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class Watching:
     events: Watcher = lambda events, state: None
     end: Callable[[Record], None] = lambda record: None
     warn: Callable[[str], None] = lambda text: None
+    paused: Callable[[bool], None] = lambda on: None
+    """Ctrl-Z is about to stop this process; or it goes on, and others may have written to the terminal meanwhile."""
 
 
 def pin(folder: RunFolder, definition: Definition, number: int) -> str:
@@ -54,18 +60,22 @@ def pin(folder: RunFolder, definition: Definition, number: int) -> str:
 
 
 def drive(
-    record: Record, writer: JournalWriter, facts: Sequence[ev.Event], watching: Watching, new_plan: Plan | None = None
+    record: Record,
+    writer: JournalWriter,
+    facts: Sequence[ev.Event],
+    watching: Watching,
+    new_plan: Plan | None = None,
+    variables: Mapping[str, str] = os.environ,
+    secrets: Secrets | None = None,
 ) -> int:
     """Drive the run to its end, beginning with `facts`; the exit code.
 
-    With a new plan the first fact pins it. Raises StateError where the state cannot be written.
+    With a new plan the first fact pins it. `variables` are what processes inherit, `secrets` those of the plan, None
+    where it has none. Raises StateError where the state cannot be written.
     """
-    from wfctl import outputs
-    from wfctl.attempt import Attempts
-    from wfctl.engine import Engine
-    from wfctl.executors.local import LocalExecutor
+    from wfctl.custody import Custody
 
-    state, folder = record.state, record.folder
+    state = record.state
     if new_plan is not None:
         update = facts[0]
         assert isinstance(update, ev.RunUpdated)
@@ -73,7 +83,28 @@ def drive(
         state.adopt(new_plan, update)
         record.pins.append(update)
         facts = facts[1:]
-    plan = state.plan
+    try:
+        with Custody.begin(record.folder, writer.lock_fd, watching.warn) as custody:
+            return _drive(record, writer, facts, watching, custody, variables, secrets)
+    finally:
+        writer.close()
+
+
+def _drive(
+    record: Record,
+    writer: JournalWriter,
+    facts: Sequence[ev.Event],
+    watching: Watching,
+    custody: Custody,
+    variables: Mapping[str, str],
+    secrets: Secrets | None,
+) -> int:
+    from wfctl import outputs
+    from wfctl.attempt import Attempts
+    from wfctl.engine import Engine
+    from wfctl.executors.local import LocalExecutor
+
+    state, folder, plan = record.state, record.folder, record.plan
     try:
         os.chdir(plan.root)
     except OSError as error:
@@ -83,7 +114,19 @@ def drive(
     clock = Clock(max(facts[0].time, state.time))
     watching.begin(record)
     try:
-        with LocalExecutor(clock, root=plan.root, environ=_environ(record), grace=plan.grace) as executor:
+        with LocalExecutor(
+            clock,
+            root=plan.root,
+            environ=_environ(record, variables, custody.nonce),
+            grace=plan.grace,
+            nonce=custody.nonce,
+            roster=custody.roster,
+            guard=custody.guard,
+            enclose=None if any(planned.node.detach for planned in plan.nodes.values()) else custody.enclose,
+            state=str(folder.path.parent.parent),
+            paused=watching.paused,
+            secrets=secrets.values if secrets is not None else {},
+        ) as executor:
             engine = Engine(
                 state,
                 journal=writer,
@@ -91,7 +134,7 @@ def drive(
                 clock=clock,
                 during=during,
                 prepare=attempts.job,
-                collect=outputs.collect,
+                collect=outputs.collect if secrets is None else secrets.collect,
                 watchers=[watching.events, _Checkpoints(record, writer)],
                 warn=watching.warn,
                 point=crash_point(os.environ),
@@ -107,18 +150,21 @@ def drive(
     except Exception as error:
         error.add_note(f"the run's folder: {folder.path}")
         raise
-    finally:
-        writer.close()
+    custody.refuse_survivors(folder.id)
     _remove_tree(folder.tmp)
     assert state.exit_code is not None
     return state.exit_code
 
 
-def _environ(record: Record) -> dict[str, str]:
-    """What every process of the run inherits."""
+def _environ(record: Record, variables: Mapping[str, str], nonce: str) -> dict[str, str]:
+    """What every process of the run inherits: no secret, for who lists it is handed it."""
     folder = record.folder
     own = {"WFCTL_RUN_ID": folder.id, "WFCTL_RUN_DIR": str(folder.path), "TMPDIR": str(folder.tmp)}
-    return {**os.environ, **record.plan.env, **own}
+    outer = os.environ.get("WFCTL_NONCE")  # this run may be a node of another, that must find its processes too
+    own["WFCTL_NONCE"] = f"{outer}:{nonce}" if outer else nonce
+    secrets = record.plan.secrets
+    inherited = {n: v for n, v in variables.items() if n not in secrets} if secrets else variables
+    return {**inherited, **record.plan.env, **own}
 
 
 class Clock:
@@ -141,7 +187,8 @@ class _Checkpoints:
 
     def __call__(self, events: Sequence[ev.Event], state: RunState) -> None:
         new = self._writer.position - self._kept
-        if new < CHECKPOINT_EVENTS and not (state.finished is not None and new > CHECKPOINT_EVENTS // 10):
+        due = max(CHECKPOINT_EVENTS, self._kept // 2)
+        if new < due and not (state.finished is not None and new > CHECKPOINT_EVENTS // 10):
             return
         from wfctl.cache import Cache
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from wfctl import events as ev
 from wfctl import expr
 from wfctl.decide import Done, Judge, Leavings, Record, Settle, Start, Stop, Wait, conclude, decide, evaluate_condition
-from wfctl.jobs import Clock, Completion, Executor, Job, Journal, Message, Signalled
+from wfctl.errors import StateError
+from wfctl.jobs import Clock, Completion, Executor, Job, Journal, LowDisk, Message, Paused, Signalled
 from wfctl.plan import Planned
 from wfctl.scope import During
 from wfctl.state import RunState, RunStatus
@@ -56,17 +57,39 @@ class Engine:
         self._batch: list[ev.Event] = []
 
     def run(self) -> RunState:
-        """Go on until nothing is left to do."""
+        """Go on until nothing is left to do. Raises StateError where the state cannot be kept: then nothing runs."""
+        try:
+            self._drive()
+        except StateError:
+            self._give_up()
+            raise
+        return self.state
+
+    def _drive(self) -> None:
+        messages = self._executor.wait(self._now())  # what speaks against any start, a full disk, is known by now
         while True:
+            for message in messages:
+                self._take(message)
             acts, until, done = self._turn()
             self._keep()
             for act in acts:
                 act()
             if done:
-                return self.state
+                return
             messages = self._executor.wait(until)
-            for message in messages:
-                self._take(message)
+
+    def _give_up(self) -> None:
+        """Stop what runs, with its grace, and await it. How it ends cannot be recorded any more."""
+        if self._jobs:
+            self._warn("the state cannot be kept: stopping what runs")
+        for job_id in self._jobs:
+            self._executor.cancel(job_id)
+        while self._jobs:
+            for message in self._executor.wait(None):
+                if isinstance(message, Completion):
+                    self._jobs.pop(message.job_id, None)
+                elif isinstance(message, Signalled):
+                    self._executor.kill()
 
     def record(self, event: ev.Event) -> None:
         """Take a fact into the journal and then into the state. It is kept with the turn that it belongs to."""
@@ -148,8 +171,8 @@ class Engine:
     def _submit(self, job: Job) -> None:
         # Recorded before: dying in between leaves an attempt without an end, which resume takes as
         # interrupted. The other order could run a node that the journal has never heard of.
-        self._jobs[job.id] = job
         self._executor.submit(job)
+        self._jobs[job.id] = job
         self._point("submitted")
 
     def _judge(self, node: str, now: float) -> ev.Event:
@@ -184,6 +207,12 @@ class Engine:
             self.record(ev.RunStopping(time=now, signal=message.number, at_once=twice))
             if twice:
                 self._executor.kill()
+            return
+        if isinstance(message, Paused):
+            self.record(ev.RunPaused(time=now, seconds=round(message.seconds, 6)))
+            return
+        if isinstance(message, LowDisk):
+            self.record(ev.RunHalted(time=now, reason="low_disk", error=message.error))
             return
         job = self._jobs.pop(message.job_id)
         left = self._collect(job, message)

@@ -69,6 +69,23 @@ class RunStopping(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunHalted(Event):
+    """Nothing new starts, because of the machine: `low_disk`. What runs goes on to its end."""
+
+    name: ClassVar[str] = "run_halted"
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPaused(Event):
+    """The run was stopped for so many seconds (Ctrl-Z), and goes on. They count for no timeout."""
+
+    name: ClassVar[str] = "run_paused"
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunTimedOut(Event):
     """The run's own timeout has passed."""
 
@@ -199,6 +216,8 @@ EVENTS: Mapping[str, type[Event]] = {
         RunResumed,
         RunUpdated,
         RunStopping,
+        RunHalted,
+        RunPaused,
         RunTimedOut,
         RunSettled,
         RunFinished,

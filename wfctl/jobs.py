@@ -12,6 +12,9 @@ from typing import Any, Protocol
 from wfctl.errors import Problem, Where
 from wfctl.record import dataclass
 
+Sealed = tuple[str, ...]
+"""A text without the secrets in it: pieces of text and names of secrets in turn, a piece first and last."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -26,6 +29,8 @@ class Job:
     attempt: int
     argv: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    sealed: Mapping[str, Sealed] = field(default_factory=dict)
+    """Variables with secrets in them: the performer fills in the values as it starts the process, and nobody else."""
     cwd: str | None = None
     stdin: str | None = None
     log: str = ""
@@ -38,6 +43,8 @@ class Job:
     writes: tuple[str, ...] = ()
     """Paths, maybe globs, that must be there after success."""
     timeout: float | None = None
+    log_limit: int | None = None
+    """Bytes that its log may have; its file of standard output too."""
     detach: bool = False
     estimate: float = 1.0
 
@@ -54,13 +61,18 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What became of a job. `code` is the exit code, or the signal's number when killed."""
+    """What became of a job. `code` is the exit code, or the signal's number when killed.
+
+    `reason` is empty, or the fixed word for what the executor itself has against it, however it ended:
+    `log_limit`; `low_disk` where it was not started.
+    """
 
     job_id: str
     ending: Ending
     code: int | None = None
     seconds: float = 0.0
     error: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +82,21 @@ class Signalled:
     number: int
 
 
-Message = Completion | Signalled
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The run was stopped (Ctrl-Z) and goes on, so many seconds later."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LowDisk:
+    """The disk of the state is nearly full. `error` says how full, and the way out."""
+
+    error: str
+
+
+Message = Completion | Signalled | Paused | LowDisk
 
 
 class Clock(Protocol):
@@ -96,6 +122,31 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Give back what is held. No job runs any more, but those that were detached."""
+
+
+class Roster(Protocol):
+    """Which processes a run has, kept for whoever must end them when its engine is dead."""
+
+    def enter(self, pid: int, before: float) -> int:
+        """Take in a process that was started after `before` (seconds since boot); the slot that it has."""
+
+    def leave(self, slot: int) -> None:
+        """Its process has ended and was reaped."""
+
+
+class Guard(Protocol):
+    """The process that ends what is left when the engine is dead."""
+
+    @property
+    def pid(self) -> int:
+        """Of the guard as it is now; -1 where there is none."""
+
+    @property
+    def fd(self) -> int:
+        """Hangs up when the guard is gone; -1 where there is none."""
+
+    def replace(self) -> None:
+        """Start another in place of one that is gone. Where that fails, `fd` is -1 and it may be tried again."""
 
 
 class Journal(Protocol):

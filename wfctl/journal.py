@@ -158,10 +158,10 @@ def holder(folder: RunFolder) -> Holder | None:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except (OSError, ValueError):
         return None
-    return Holder(int(pid), _shown_command(command.split("\0")))
+    return Holder(int(pid), shown_command(command.split("\0")))
 
 
-def _shown_command(words: Sequence[str]) -> str:
+def shown_command(words: Sequence[str]) -> str:
     """A command line as it was typed, in at most 60 characters: without the way to Python, and that to wfctl."""
     for place, word in enumerate(words[:3]):
         if word.rpartition("/")[2] == "wfctl":

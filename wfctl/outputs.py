@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import stat
 from collections.abc import Mapping
 
 from wfctl.decide import Leavings
@@ -74,12 +75,20 @@ def _read(job: Job) -> object:
 
 def _content(path: str, what: str) -> bytes | None:
     try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size > LARGEST:
-                raise _Bad(f"{what} is over 16 MiB, too much for an output; write a file and name it in writes")
-            return file.read(LARGEST)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer would hold us for ever
     except FileNotFoundError:
         return None
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise _Bad(f"{what} is no file; write one there, or nothing")
+        with open(fd, "rb", closefd=False) as file:
+            content = b"" if found.st_size > LARGEST else file.read(LARGEST + 1)
+    finally:
+        os.close(fd)
+    if max(found.st_size, len(content)) > LARGEST:
+        raise _Bad(f"{what} is over 16 MiB, too much for an output; write a file and name it in writes")
+    return content
 
 
 def _text(content: bytes, what: str) -> str:

@@ -25,6 +25,12 @@ NARROWEST = 20
 WIDTH_OF_A_FILE = 100
 """Columns where there is no terminal."""
 
+PATIENCE = 5.0
+"""Seconds that a run which has ended waits for a reader who reads nothing."""
+
+MOST_KEPT = 16 * 1024 * 1024
+"""Bytes that are kept for a reader; for more it is waited."""
+
 
 @dataclass(frozen=True, slots=True)
 class Screen:
@@ -74,7 +80,55 @@ def _in_foreground(stream: TextIO) -> bool:
         return True
 
 
-def writer(stream: TextIO | None, told: Callable[[OSError], None] | None = None) -> Callable[[str], None]:
+class Pipe:
+    """A stream into a pipe or socket whose reader may be slow, or busy with other things, as a pager is.
+
+    A full one holds nobody up: what it does not take is kept, and goes out before what is written next. Where that is
+    more than fits into memory with ease, the writer waits after all."""
+
+    def __init__(self, stream: TextIO) -> None:
+        import select
+
+        self._fd = stream.fileno()
+        self._errors = stream.errors or "strict"
+        self._kept = bytearray()
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLOUT)
+        self.encoding = stream.encoding
+
+    @classmethod
+    def over(cls, stream: TextIO | None) -> Pipe | TextIO | None:
+        """The stream so, if that is where it leads; else as it is."""
+        import stat
+
+        try:
+            mode = os.fstat(stream.fileno()).st_mode if stream is not None else 0
+        except (OSError, ValueError):
+            mode = 0
+        return cls(stream) if stream is not None and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) else stream
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def write(self, text: str) -> None:
+        """Take the text. Raises UnicodeEncodeError, as streams do."""
+        self._kept += text.encode(self.encoding, self._errors)
+
+    def flush(self) -> None:
+        """Write what is taken without waiting. Raises OSError where nobody reads any more."""
+        self._pour(0.0 if len(self._kept) <= MOST_KEPT else None)
+
+    def drain(self) -> None:
+        """Write all, as long as somebody reads. Raises OSError."""
+        self._pour(PATIENCE)
+
+    def _pour(self, longest: float | None) -> None:
+        while self._kept and self._poll.poll(None if longest is None else longest * 1000):
+            # A pipe that can be written at all takes a page.
+            del self._kept[: os.write(self._fd, self._kept[:4096])]
+
+
+def writer(stream: TextIO | Pipe | None, told: Callable[[OSError], None] | None = None) -> Callable[[str], None]:
     """Writes to a stream until nobody reads it any more; from then on what is written is dropped: the run goes on.
 
     `told` is told once where it was lost for another reason: a full disk, say.
@@ -100,7 +154,7 @@ def writer(stream: TextIO | None, told: Callable[[OSError], None] | None = None)
     return write
 
 
-def _drop(stream: TextIO) -> None:
+def _drop(stream: TextIO | Pipe) -> None:
     """Let the stream lead nowhere, for what Python flushes at exit must not fail either."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -114,12 +168,19 @@ def watching(json: bool) -> Watching:
     """The view of a run for this user: JSON lines, a live view on a terminal, else plain lines."""
     from wfctl.driver import Watching
     from wfctl.renderers.plain import ending
+    from wfctl.renderers.text import safe
 
-    error = writer(sys.stderr)
+    eyes = Pipe.over(sys.stderr)
+    error = writer(eyes)
     if json:
         from wfctl.renderers.jsonl import JsonLines
 
-        return Watching(events=JsonLines(writer(sys.stdout)).events, warn=lambda text: error(f"wfctl: {text}\n"))
+        lines = Pipe.over(sys.stdout)
+        return Watching(
+            events=JsonLines(writer(lines)).events,
+            warn=lambda text: error(f"wfctl: {safe(text)}\n"),
+            end=lambda record: _drain(lines, eyes),
+        )
     screen = Screen.of(sys.stderr)
     view: Plain | None = None
 
@@ -133,16 +194,31 @@ def watching(json: bool) -> Watching:
         view.end()
         if record.state.finished is not None:
             error(ending(record.state, _wrote_of(record), color=screen.color, unicode=screen.unicode))
+        _drain(eyes)
 
     def warn(text: str) -> None:
         if view is None:
-            error(f"wfctl: {text}\n")
+            error(f"wfctl: {safe(text)}\n")
         else:
-            view.note(f"wfctl: {text}")
+            view.note(f"wfctl: {safe(text)}")
 
     return Watching(
-        begin=begin, events=lambda events, state: view.events(events, state) if view else None, end=end, warn=warn
+        begin=begin,
+        events=lambda events, state: view.events(events, state) if view else None,
+        end=end,
+        warn=warn,
+        paused=lambda on: view.pause(on) if view else None,
     )
+
+
+def _drain(*streams: Pipe | TextIO | None) -> None:
+    """Wait until those who still read have it all."""
+    for stream in streams:
+        if isinstance(stream, Pipe):
+            try:
+                stream.drain()
+            except OSError:
+                _drop(stream)
 
 
 def _tail_of(record: Record) -> Tail:
@@ -162,7 +238,14 @@ def _view(write: Callable[[str], None], tail: Tail, screen: Screen) -> Plain:
         from wfctl.renderers.live import Live
 
         stream = sys.stderr
-        return Live(write, tail, color=screen.color, unicode=screen.unicode, size=lambda: size(stream))
+        return Live(
+            write,
+            tail,
+            color=screen.color,
+            unicode=screen.unicode,
+            size=lambda: size(stream),
+            ours=lambda: _in_foreground(stream),
+        )
     from wfctl.renderers.plain import Plain
 
     return Plain(write, tail, color=screen.color, unicode=screen.unicode)

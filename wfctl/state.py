@@ -151,6 +151,8 @@ class RunState:
         self.signal: int | None = None
         self.stopping = False
         self.at_once = False
+        self.halted = ""  # why the machine allows nothing new to start
+        self.paused = 0.0  # seconds since `began`
         self.timed_out = False
         self.finally_failed = False
         self.only_finally = False  # what went on had nothing else left to do
@@ -166,6 +168,11 @@ class RunState:
     def failing(self) -> bool:
         """Whether the run is bound to fail."""
         return bool(self.failed_nodes) or self.timed_out
+
+    @property
+    def starts_nothing(self) -> bool:
+        """Whether what runs is all that still runs: told twice to stop, or halted, not even `finally` does."""
+        return self.stopping or self.at_once or bool(self.halted)
 
     @property
     def failed_for_good(self) -> list[str]:
@@ -354,6 +361,9 @@ class RunState:
         if event.again:
             decided = False
         self.status = RunStatus.RUNNING
+        if self.error == self.halted:
+            self.error = ""
+        self.halted, self.paused = "", 0.0
         self.finished = self.exit_code = self.signal = None
         self.stopping = self.at_once = self.finally_failed = False
         self.only_finally = decided
@@ -399,6 +409,15 @@ class RunState:
         self._to_stop = deque(self.running)
         self.asked.update(dict.fromkeys(self.running, "interrupted"))
 
+    def _run_halted(self, event: ev.RunHalted) -> None:
+        self.halted = event.error
+
+    def _run_paused(self, event: ev.RunPaused) -> None:
+        self.paused += event.seconds
+        for run in self.nodes.values():
+            if run.first_started is not None and run.state in (RUNNING, RETRYING):
+                run.first_started += event.seconds
+
     def _run_timed_out(self, event: ev.RunTimedOut) -> None:
         self.timed_out = True
         self.error = "the run's own timeout has passed"
@@ -415,6 +434,8 @@ class RunState:
 
     def _run_finished(self, event: ev.RunFinished) -> None:
         self.status = RunStatus(event.state)
+        if self.status is RunStatus.INTERRUPTED:
+            self.error = self.error or self.halted
         self.finished = event.time
         self.exit_code = event.exit_code
 
@@ -588,9 +609,11 @@ _RUN_KEPT = (
     "exit_code",
     "finally_failed",
     "finished",
+    "halted",
     "id",
     "only_finally",
     "outputs",
+    "paused",
     "settled",
     "signal",
     "started",
@@ -605,6 +628,8 @@ _RUN_FACTS: Mapping[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.RunStarted: RunState._run_started,
     ev.RunResumed: RunState._run_resumed,
     ev.RunStopping: RunState._run_stopping,
+    ev.RunHalted: RunState._run_halted,
+    ev.RunPaused: RunState._run_paused,
     ev.RunTimedOut: RunState._run_timed_out,
     ev.RunSettled: RunState._run_settled,
     ev.RunFinished: RunState._run_finished,

@@ -74,6 +74,11 @@ class RunFolder:
     def tmp(self) -> Path:
         return self.path / "tmp"
 
+    @property
+    def roster(self) -> Path:
+        """Which processes the run has, while it is driven. Beside the runs: one look finds what dead engines left."""
+        return self.path.parent.parent / "live" / self.id
+
     def make_folders(self) -> None:
         """Make what is missing of `logs`, `outputs` and `tmp` (which is gone when a run ends). Raises StateError."""
         for path in (self.logs, self.outputs, self.tmp):
@@ -113,6 +118,11 @@ class Store:
     def cache(self) -> Path:
         return self.path / "cache"
 
+    @property
+    def live(self) -> Path:
+        """The rosters of runs that are driven, or whose engine has died."""
+        return self.path / "live"
+
     def prepare(self) -> None:
         """Make the folder if need be, and see that it is ours alone and can be written.
 
@@ -131,6 +141,11 @@ class Store:
                 sync_folder(self.path.parent)
         except OSError as error:
             raise refusal("make", self.path, error) from None
+
+    def check(self) -> None:
+        """See that the folder, where there is one, is ours alone and can be written. Raises StateError as `prepare`."""
+        if os.path.lexists(self.path):
+            self._check_owner()
 
     def new_run(self, now: float) -> RunFolder:
         """A folder for a new run that begins `now` (seconds since the epoch). Raises StateError.
@@ -247,6 +262,8 @@ class Store:
         elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             mode = stat.S_IMODE(found.st_mode)
             fault = f"can be written by others (mode {mode:04o}); take that away with: chmod go-w '{self.path}'"
+        elif os.statvfs(self.path).f_flag & os.ST_RDONLY:
+            fault = "is on a read-only file system; make the disk writable, or choose another with --state-dir"
         elif not os.access(self.path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
             fault = "cannot be written; make it writable, or choose another with --state-dir"
         if fault:

@@ -11,24 +11,28 @@ import select
 import signal
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wfctl.errors import Bug, StateError
-from wfctl.jobs import Clock, Completion, Ending, Job, Message, Signalled
+from wfctl.executors import gauge, signals
+from wfctl.executors.adopted import Adopted, descendants
+from wfctl.executors.spawner import NO_DESCRIPTORS, NO_SECRETS, Spawner
+from wfctl.jobs import Clock, Completion, Ending, Guard, Job, LowDisk, Message, Paused, Roster, Signalled
+from wfctl.quantity import shown_amount
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-MAY_BE_IGNORED = (signal.SIGHUP, signal.SIGQUIT)    # nohup, and the background of a shell, ask for that
-NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+HANDLED = (*SIGNALS, signal.SIGTSTP, signal.SIGCONT)
+MAY_BE_IGNORED = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)    # nohup, and the background of a shell, ask for that
 SCARCE = (*NO_DESCRIPTORS, errno.EAGAIN, errno.ENOMEM, errno.ETXTBSY)
 """What may be there in a moment: a descriptor, a process, memory, a program that is still being written."""
 DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)            # seconds between tries to start where something is scarce
 SPARE_DESCRIPTORS = 16                              # left to the rest of the engine: journal, outputs, a child's log
-GONE = "the state folder was removed while the run was going on; begin anew with `wfctl run`"
+GUARD_AGAIN = 1.0                                   # seconds between tries to start a guard
+LAST_WAIT = 10.0                                    # seconds for what was killed to be gone, when all is closed
 LONGEST_SLEEP = 86_400.0                            # epoll counts milliseconds in 32 bits
-APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-SHELL = "/bin/sh"                                   # runs a program that the kernel takes for none
-RESULT = APPEND | os.O_TRUNC                        # what is read as the output must hold this attempt's words alone
+
+Enclose = Callable[[Callable[[], Iterable[int]]], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -38,12 +42,20 @@ class _Child:
     job: Job
     pid: int                        # also its session and its group
     started: float
+    slot: int | None = None         # in the roster
+    log: gauge.Log | None = None
     due: float | None = None        # when its timeout or its grace is over; a timer of another moment is stale
     stopping: bool = False          # TERM was sent
     timed_out: bool = False
+    too_long: bool = False          # its log is
     killed: bool = False            # KILL was sent: nothing more to wait for but its end
-    ended: bool = False             # the leader is a zombie, and holds the pid until the group has had its grace
-    others: set[int] = field(default_factory=set)   # pidfds of those of its group that outlived it in a stop
+    ended: bool = False             # the leader is a zombie, and holds the pid until all it left has ended too
+    others: dict[int, int] = field(default_factory=dict)    # adopted from it and awaited: pid by pidfd
+
+    @property
+    def lets_go(self) -> bool:
+        """Whether what it leaves behind may go on."""
+        return self.job.detach and not self.killed
 
 
 class LocalExecutor:
@@ -51,22 +63,56 @@ class LocalExecutor:
 
     `root` is what relative paths of jobs stand on; jobs without `cwd` start fastest when the engine itself
     stands there. `environ` is what every process inherits, under the `env` of its job. `grace` is seconds
-    between TERM and KILL. Use as `with executor:` (or `open`, `close`) in the main thread: signals arrive there.
+    between TERM and KILL. `nonce` is what WFCTL_NONCE says of this run, `secrets` the values of what jobs hold
+    sealed, and `state` a folder whose disk must keep some room. `roster` is told of every process, and `guard`
+    replaced when it dies. `enclose` is called once, when jobs have run for a second: it may keep all processes, those
+    that it is handed and those to come, where none can hide. `paused` is called with True before Ctrl-Z stops the run,
+    and with False when it goes on, or the terminal may have been others' meanwhile.
+    Use as `with executor:` (or `open`, `close`) in the main thread: signals arrive there.
     """
 
-    def __init__(self, clock: Clock, *, root: str, environ: Mapping[str, str], grace: float) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        root: str,
+        environ: Mapping[str, str],
+        grace: float,
+        nonce: str = "",
+        secrets: Mapping[str, str] = NO_SECRETS,
+        state: str | None = None,
+        roster: Roster | None = None,
+        guard: Guard | None = None,
+        enclose: Enclose | None = None,
+        paused: Callable[[bool], None] = lambda on: None,
+    ) -> None:
         self._clock = clock
-        self._root = os.path.abspath(root)
-        self._environ = dict(environ)
+        self._root = root
+        self._environ = environ
         self._grace = grace
+        self._nonce = nonce
+        self._secrets = secrets
+        self._disk = gauge.Disk(state) if state is not None else None
+        self._disk_is_low = False                           # that was told
+        self._pause_of_looks = gauge.SELDOM                 # seconds
+        self._roster = roster
+        self._guard = guard
+        self._guard_fd = -1
+        self._enclose = enclose
+        self._paused = paused
+        self._adopted = Adopted()
         self._children: dict[str, _Child] = {}
+        self._leaders: dict[int, str] = {}                  # marks by pid, of all that are not reaped
+        self._marks = 0                                     # given so far
+        self._alive = 0                                     # of them, those that have not ended
+        self._spares = False                                # a detached job ran: what is nobody's may be its
         self._watched: dict[int, _Child] = {}               # by pidfd
-        self._unwatched: list[_Child] = []                  # started when no descriptor was left for a pidfd
+        self._unwatched: list[tuple[_Child, int]] = []      # with pids for which no descriptor was left
         self._held: OrderedDict[str, Job] = OrderedDict()   # submitted, and waiting for something scarce
         self._tries = 0                                     # delays used up since something could last be started
-        self._timers: list[tuple[float, int, _Child | None]] = []   # None: try what waits for something scarce
+        self._timers: list[tuple[float, int, _Child | Callable[[], None]]] = []
         self._numbers = 0                                   # breaks ties among timers
-        self._retry_is_set = False
+        self._set: set[Callable[[], None]] = set()          # of the timers that are no child's, those that will ring
         self._messages: list[Message] = []
         self._is_open = False
 
@@ -89,30 +135,34 @@ class LocalExecutor:
             raise StateError("processes cannot be watched here: wfctl needs Linux 5.4 or newer (pidfd)") from error
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._last_descriptor = 2**31 if limit == resource.RLIM_INFINITY else limit - SPARE_DESCRIPTORS
-        self._base = "" if _same_folder(os.curdir, self._root) else self._root
-        # Dispositions that are ignored are inherited through exec; Python itself ignores SIGPIPE and SIGXFSZ.
-        self._ignored = [n for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN]
-        self._deaf = {n for n in MAY_BE_IGNORED if n in self._ignored}
+        self._spawner = Spawner(self._root, self._environ, self._nonce, self._secrets)
+        self._deaf = {n for n in MAY_BE_IGNORED if signal.getsignal(n) is signal.SIG_IGN}
         self._epoll = select.epoll()
         self._wakeup, self._wakeup_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._epoll.register(self._wakeup, select.EPOLLIN)
         # What is ignored gets the handler too (and is dropped in `_hear`): unlike SIG_IGN it ends with exec.
-        self._handlers = {n: signal.signal(n, _noted) for n in SIGNALS}
+        self._handlers = {n: signal.signal(n, signals.noted) for n in HANDLED}
         # An ignored SIGCHLD would let the kernel reap our children, and a blocked signal never arrives.
         self._handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._mask = signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._wakeup_before = signal.set_wakeup_fd(self._wakeup_in, warn_on_full_buffer=False)
+        self._adopted.open(self._guard_pid)
         self._is_open = True
+        self._memory = gauge.Memory()
+        self._watch_guard()
+        self._look()        # a disk that is full is told before anything can start
 
     def close(self) -> None:
         """End what runs, await it, and give back signals and descriptors. Does nothing the second time."""
         if not self._is_open:
             return
         self.kill()
-        limit = time.monotonic() + 10       # a process in an uninterruptible sleep must not hold us for ever
+        limit = time.monotonic() + LAST_WAIT    # a process in an uninterruptible sleep must not hold us for ever
         while self._children and (left := limit - time.monotonic()) > 0:
             self._turn(left)
+        self._end_nobodys(limit)
         self._is_open = False
+        self._adopted.close()
         signal.set_wakeup_fd(self._wakeup_before)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         for number, handler in self._handlers.items():
@@ -155,13 +205,13 @@ class LocalExecutor:
     def cancel(self, job_id: str) -> None:
         """TERM and CONT to the job's group, `grace`, KILL. A job that has ended, or is stopping, is left alone."""
         if (child := self._children.get(job_id)) is not None:
-            if not child.stopping:
+            if not child.stopping and not child.ended:
                 self._stop(child)
         elif self._held.pop(job_id, None) is not None:
             self._tell_not_started(job_id, "cancelled before it could be started")
 
     def kill(self) -> None:
-        """KILL to the groups of all jobs, now."""
+        """KILL to all jobs and all that came of them, now."""
         for job_id in self._held:
             self._tell_not_started(job_id, "killed before it could be started")
         self._held.clear()
@@ -176,24 +226,43 @@ class LocalExecutor:
         if self._children and self._only_spare():   # without children there is nothing that would give any back
             error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         else:
+            before = time.clock_gettime(time.CLOCK_BOOTTIME) if self._roster is not None else 0.0
+            self._marks += 1
+            mark = f"{self._nonce}.{self._marks}" if self._nonce else ""
             try:
-                pid = self._spawn(job)
+                pid = self._spawner.spawn(job, mark)
             except (OSError, ValueError) as failure:
                 error = failure
             else:
                 self._tries = 0
-                child = self._children[job.id] = _Child(job, pid, time.monotonic())
-                self._watch(child)
-                if job.timeout is not None:
-                    self._set_timer(child, child.started + job.timeout)
+                self._leaders[pid] = mark
+                self._take_in(_Child(job, pid, time.monotonic()), before)
                 return True
         if isinstance(error, OSError) and error.errno in SCARCE:
             # Our own children give their descriptors back, so that is no reason to give up while there are any.
             if self._tries < len(DELAYS) or (error.errno in NO_DESCRIPTORS and self._children):
                 self._set_retry()
                 return False
-        self._tell_not_started(job.id, self._reason(error, job))
+        if self._disk is not None and self._spawner.lacks_room(error, job):
+            self._disk.room()
+            self._tell_not_started(job.id, str(self._disk), "low_disk")
+            self._tell_low_disk()
+        else:
+            self._tell_not_started(job.id, self._spawner.reason(error, job))
         return True
+
+    def _take_in(self, child: _Child, before: float) -> None:
+        job = child.job
+        self._children[job.id] = child
+        self._alive += 1
+        self._spares |= job.detach
+        if self._roster is not None:
+            child.slot = self._roster.enter(child.pid, before)
+        if self._look not in self._set:
+            self._set_timer(self._look, child.started + self._pause_of_looks)
+        self._watch(child, child.pid)
+        if job.timeout is not None and not child.ended:
+            self._set_timer(child, child.started + job.timeout)
 
     def _only_spare(self) -> bool:
         """Whether the next descriptor would be one of the spare. The lowest free number is given, so we ask for one."""
@@ -204,79 +273,21 @@ class LocalExecutor:
         os.close(fd)
         return fd >= self._last_descriptor
 
-    def _spawn(self, job: Job) -> int:
-        """The pid of the new session's leader. OSError and ValueError as the system and Python give them."""
-        for folder in job.folders:
-            os.makedirs(self._at(folder), exist_ok=True)
-        for path, content in job.files.items():
-            with open(self._at(path), "wb") as file:
-                file.write(content)
-        cwd = self._base if job.cwd is None else self._at(job.cwd)
-        env = {**self._environ, "PWD": os.path.join(self._root, cwd) if cwd else self._root, **job.env}
-        program = _find(job.argv[0] if job.argv else "", env.get("PATH", os.defpath), cwd)
+    def _watch(self, child: _Child, pid: int) -> None:
+        """Wait for the end of the leader, or of another that was adopted from it."""
         try:
-            return self._spawn_program(cwd, program, job.argv, job, env)
+            pidfd = os.pidfd_open(pid)
         except OSError as error:
-            if error.errno != errno.ENOEXEC:
-                raise
-            # A script without "#!": a shell would run it, and so do make and execvp.
-            return self._spawn_program(cwd, SHELL, ("sh", program, *job.argv[1:]), job, env)
-
-    def _spawn_program(self, cwd: str, program: str, argv: tuple[str, ...], job: Job, env: dict[str, str]) -> int:
-        if cwd:
-            return self._spawn_in(cwd, program, argv, job, env)
-        actions: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
-            (os.POSIX_SPAWN_OPEN, fd, path, flags, 0o666) for fd, (_, path, flags) in enumerate(self._streams(job))
-        ]
-        if len(actions) == 2:
-            actions.append((os.POSIX_SPAWN_DUP2, 1, 2))
-        return os.posix_spawn(
-            program, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=self._ignored
-        )
-
-    def _spawn_in(self, cwd: str, program: str, argv: tuple[str, ...], job: Job, env: dict[str, str]) -> int:
-        # posix_spawn of the standard library knows no folder to start in. Going there and back ourselves would pull
-        # the ground from under other threads; Popen costs 1.1 times the whole, and without preexec_fn it vforks too.
-        import subprocess
-
-        fds: list[int] = []
-        try:
-            for _, path, flags in self._streams(job):
-                fds.append(os.open(path, flags, 0o666))
-            process = subprocess.Popen(
-                argv, executable=program, cwd=cwd, env=env, stdin=fds[0], stdout=fds[1], stderr=fds[-1],
-                start_new_session=True, close_fds=False,
-            )  # fmt: skip
-        finally:
-            for fd in fds:
-                os.close(fd)
-        process.returncode = 0      # the exit status is ours to take: Popen must never wait for this pid
-        return process.pid
-
-    def _streams(self, job: Job) -> list[tuple[str, str, int]]:
-        """Word, path and flags of standard input, output and error. Where there are two, error goes with output."""
-        log = ("log", self._at(job.log) if job.log else os.devnull, APPEND)
-        streams = [("standard input", self._at(job.stdin) if job.stdin else os.devnull, os.O_RDONLY)]
-        if job.stdout:
-            streams.append(("file of standard output", self._at(job.stdout), RESULT))
-        streams.append(log)
-        return streams
-
-    def _at(self, path: str) -> str:
-        """A path of a job as this process must say it."""
-        return os.path.join(self._base, path) if self._base else path
-
-    def _watch(self, child: _Child) -> None:
-        try:
-            pidfd = os.pidfd_open(child.pid)
-        except OSError as error:
-            if error.errno not in SCARCE:       # reaped behind our back
+            if error.errno in SCARCE:
+                self._unwatched.append((child, pid))
+                self._set_retry()
+            elif pid == child.pid:      # reaped behind our back
+                self._leader_ended(child)
                 self._finish(child)
-                return
-            self._unwatched.append(child)
-            self._set_retry()
             return
         self._watched[pidfd] = child
+        if pid != child.pid:
+            child.others[pidfd] = pid
         self._epoll.register(pidfd, select.EPOLLIN)
 
     def _unwatch(self, pidfd: int) -> None:
@@ -288,8 +299,10 @@ class LocalExecutor:
     def _retry(self) -> None:
         """Once more what waits for something scarce."""
         unwatched, self._unwatched = self._unwatched, []
-        for child in unwatched:
-            self._watch(child)
+        for child, pid in unwatched:
+            self._watch(child, pid)
+        if ended := [child for child, _ in unwatched if child.ended and not child.others]:
+            self._end(ended)
         while self._held:
             job_id, job = self._held.popitem(last=False)
             if not self._start(job):
@@ -298,8 +311,8 @@ class LocalExecutor:
                 return
         self._tries = 0
 
-    def _tell_not_started(self, job_id: str, error: str) -> None:
-        self._messages.append(Completion(job_id=job_id, ending=Ending.NOT_STARTED, error=error))
+    def _tell_not_started(self, job_id: str, error: str, reason: str = "") -> None:
+        self._messages.append(Completion(job_id=job_id, ending=Ending.NOT_STARTED, error=error, reason=reason))
 
     # -- waiting ---------------------------------------------------------------------------------------------
 
@@ -307,26 +320,25 @@ class LocalExecutor:
         """Sleep until something happened, a timer is due or `longest` seconds are over; take in what there is."""
         if self._timers:
             longest = min(longest, max(0.0, self._timers[0][0] - time.monotonic()))
-        ready = self._epoll.poll(min(longest, LONGEST_SLEEP), len(self._watched) + 1)
-        outlived: list[_Child] = []
+        ready = self._epoll.poll(min(longest, LONGEST_SLEEP), len(self._watched) + 2)
+        ended: list[_Child] = []
         for fd, _ in ready:
             if fd == self._wakeup:
                 self._hear()
-                continue
-            child = self._watched.pop(fd)
-            self._unwatch(fd)
-            if fd in child.others:
-                child.others.remove(fd)
-                if not child.others:
-                    outlived.append(child)
+            elif fd == self._guard_fd:
+                self._replace_guard()
             else:
-                child.ended = True
-                if child.stopping and not child.killed and not child.job.detach:
-                    outlived.append(child)
+                child = self._watched.pop(fd)
+                self._unwatch(fd)
+                pid = child.others.pop(fd, None)
+                if pid is None:
+                    self._leader_ended(child)
                 else:
-                    self._finish(child)
-        if outlived:
-            self._await_groups(outlived)
+                    self._adopted.reap(pid)
+                if child.ended and not child.others:
+                    ended.append(child)
+        if ended:
+            self._end(ended)
         if self._timers:
             self._ring(time.monotonic())
         if (self._held or self._unwatched) and ready:
@@ -334,83 +346,230 @@ class LocalExecutor:
 
     def _hear(self) -> None:
         for number in os.read(self._wakeup, 4096):
-            if number in SIGNALS and number not in self._deaf:
+            if number in self._deaf:
+                continue
+            if number in SIGNALS:
                 self._messages.append(Signalled(number))
+            elif number == signal.SIGTSTP:
+                self._pause()
+            elif number == signal.SIGCONT:
+                self._paused(False)
 
-    def _set_timer(self, child: _Child | None, when: float) -> None:
-        if child is not None:
-            child.due = when
+    def _set_timer(self, what: _Child | Callable[[], None], when: float) -> None:
+        if isinstance(what, _Child):
+            what.due = when
+        else:
+            self._set.add(what)
         if len(self._timers) > 2 * len(self._children) + 64:    # mostly stale: one live timer a child at most
-            self._timers = [t for t in self._timers if t[2] is None or t[2].due == t[0]]
+            self._timers = [t for t in self._timers if not isinstance(t[2], _Child) or t[2].due == t[0]]
             heapq.heapify(self._timers)
         self._numbers += 1
-        heapq.heappush(self._timers, (when, self._numbers, child))
+        heapq.heappush(self._timers, (when, self._numbers, what))
 
     def _set_retry(self) -> None:
-        if not self._retry_is_set:
-            self._retry_is_set = True
-            self._set_timer(None, time.monotonic() + DELAYS[min(self._tries, len(DELAYS) - 1)])
+        if self._retry_later not in self._set:
+            self._set_timer(self._retry_later, time.monotonic() + DELAYS[min(self._tries, len(DELAYS) - 1)])
+
+    def _retry_later(self) -> None:
+        self._tries += 1
+        self._retry()
 
     def _ring(self, now: float) -> None:
         while self._timers and self._timers[0][0] <= now:
-            when, _, child = heapq.heappop(self._timers)
-            if child is None:
-                self._retry_is_set = False
-                self._tries += 1
-                self._retry()
-            elif child.due == when:
-                if child.stopping:
-                    self._kill(child)
+            when, _, what = heapq.heappop(self._timers)
+            if not isinstance(what, _Child):
+                self._set.discard(what)
+                what()
+            elif what.due == when:
+                if what.stopping:
+                    self._kill(what)
                 else:
-                    child.timed_out = True
-                    self._stop(child)
+                    what.timed_out = True
+                    self._stop(what)
+
+    # -- once a second, while jobs run -----------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """At the sizes of logs, the room on the disk, and what was adopted meanwhile and has ended."""
+        now = time.monotonic()
+        pauses = []
+        for child in list(self._children.values()):
+            log = child.log or self._log_of(child)
+            if log is None or child.killed:
+                continue
+            if log.is_over(now):
+                child.too_long = True
+                self._kill(child)
+            else:
+                pauses.append(log.pause())
+        if self._disk is not None and not self._disk_is_low:
+            room = self._disk.room()
+            pauses.append(room / gauge.FASTEST)
+            if room < 0:
+                self._tell_low_disk()
+        self._pause_of_looks = gauge.pause(pauses)
+        if self._children:
+            if self._enclose is not None:
+                self._enclose(self._all)
+                self._enclose = None
+            self._adopted.look(self._leaders, self._guard_pid)
+            awaited = {pid for child in self._children.values() for pid in child.others.values()}
+            self._adopted.reap_all(awaited)
+            self._set_timer(self._look, now + self._pause_of_looks)
+
+    def _all(self) -> Iterator[int]:
+        """All processes of all jobs, wherever they went to."""
+        for root in (*self._leaders, *self._adopted.owned()):
+            yield from (root, *descendants(root))
+
+    def _log_of(self, child: _Child) -> gauge.Log | None:
+        """Made when it is first asked for: most jobs have ended by then."""
+        job = child.job
+        if job.log_limit is not None:
+            paths = [self._spawner.at(path) for path in (job.log, job.stdout) if path]
+            child.log = gauge.Log(paths, job.log_limit, child.started)
+        return child.log
+
+    def _tell_low_disk(self) -> None:
+        if not self._disk_is_low:
+            self._disk_is_low = True
+            self._messages.append(LowDisk(str(self._disk)))
+
+    # -- the guard -------------------------------------------------------------------------------------------
+
+    @property
+    def _guard_pid(self) -> int:
+        return self._guard.pid if self._guard is not None else -1
+
+    def _watch_guard(self) -> None:
+        if self._guard is None:
+            return
+        self._guard_fd = self._guard.fd
+        if self._guard_fd < 0:
+            self._set_timer(self._replace_guard, time.monotonic() + GUARD_AGAIN)
+        else:
+            self._epoll.register(self._guard_fd, select.EPOLLIN)
+
+    def _replace_guard(self) -> None:
+        assert self._guard is not None
+        if self._guard_fd >= 0:
+            self._epoll.unregister(self._guard_fd)
+        self._guard.replace()
+        self._watch_guard()
+
+    # -- Ctrl-Z ----------------------------------------------------------------------------------------------
+
+    def _pause(self) -> None:
+        """Stop the jobs and then ourselves, as Ctrl-Z asks; when we go on, no timer has seen the time between."""
+        began = time.monotonic()
+        self._signal_all(signal.SIGSTOP)
+        self._paused(True)
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)    # returns when somebody says CONT; at once where nobody could
+        signal.signal(signal.SIGTSTP, signals.noted)
+        self._signal_all(signal.SIGCONT)
+        seconds = time.monotonic() - began
+        for child in self._children.values():
+            child.started += seconds
+            if child.due is not None:
+                child.due += seconds
+        self._timers = [(when + seconds, number, what) for when, number, what in self._timers]
+        self._paused(False)
+        self._messages.append(Paused(seconds))
+
+    def _signal_all(self, number: int) -> None:
+        """To all processes of all jobs, wherever they went to: but not to what was left alone."""
+        for child in self._children.values():
+            signals.send_group(child.pid, number)
+            for root in (child.pid, *self._adopted.of(child.pid)):
+                for pid in (root, *descendants(root)):
+                    if signals.group_of(pid) != child.pid:
+                        signals.send(pid, number)
 
     # -- ending ----------------------------------------------------------------------------------------------
 
     def _stop(self, child: _Child) -> None:
         child.stopping = True
         self._set_timer(child, time.monotonic() + self._grace)
-        _signal_group(child.pid, signal.SIGTERM)
-        _signal_group(child.pid, signal.SIGCONT)    # one that was stopped hears TERM only when it goes on
+        self._adopted.foresee(child.pid)
+        signals.send_group(child.pid, signal.SIGTERM)
+        signals.send_group(child.pid, signal.SIGCONT)    # one that was stopped hears TERM only when it goes on
 
     def _kill(self, child: _Child) -> None:
         child.killed = child.stopping = True
         child.due = None
-        if child.ended:
-            self._finish(child)
-        else:
-            _signal_group(child.pid, signal.SIGKILL)
+        if not child.ended:
+            self._adopted.foresee(child.pid)
+        signals.send_group(child.pid, signal.SIGKILL)
+        for pid in child.others.values():
+            signals.send(pid, signal.SIGKILL)
 
-    def _await_groups(self, children: Iterable[_Child]) -> None:
-        """Finish those whose group is empty; the others have what is left of their grace.
+    def _leader_ended(self, child: _Child) -> None:
+        child.ended = True
+        self._alive -= 1
+        if not child.stopping:
+            child.due = None
 
-        In a stop a shell dies at once, while the program it ran has heard TERM too and may be saving its work.
-        The leader stays a zombie so long: its pid, which names the group, cannot be given to a stranger."""
-        members = _members({child.pid for child in children})
+    def _end(self, children: Sequence[_Child]) -> None:
+        """Finish those that have left nothing behind; of the others, end that first.
+
+        In a stop a shell dies at once, while the program it ran has heard TERM too and may be saving its work: that
+        has the rest of the grace. The leader stays a zombie so long: its pid, which names session and group, cannot be
+        given to a stranger. What ends leaves children of its own to us, so it is looked again until nothing comes."""
+        self._adopted.look(self._leaders, self._guard_pid)
         for child in children:
-            for pid in members[child.pid]:
-                try:
-                    pidfd = os.pidfd_open(pid)
-                except OSError:     # gone meanwhile, or no descriptor is left: then KILL comes early
-                    continue
-                child.others.add(pidfd)
-                self._watched[pidfd] = child
-                self._epoll.register(pidfd, select.EPOLLIN)
-            if not child.others:
+            left = [] if child.lets_go else list(self._adopted.of(child.pid))
+            if not self._alive and not self._spares:    # nobody else is left whose they could be
+                left += self._adopted.of(0)
+            if not child.lets_go and not child.stopping:
+                signals.send_group(child.pid, signal.SIGKILL)
+            for pid in left:
+                if not self._adopted.reap(pid):
+                    self._ask_to_end(child, pid)
+            if not child.others and not any(other is child for other, _ in self._unwatched):
                 self._finish(child)
+
+    def _ask_to_end(self, child: _Child, pid: int) -> None:
+        """End one that was adopted, and wait for it."""
+        number = signal.SIGKILL if child.killed or not child.stopping else signal.SIGTERM
+        try:
+            if number == signal.SIGKILL:
+                os.kill(pid, number)
+            elif os.getpgid(pid) != child.pid:      # the group has heard it
+                os.kill(pid, number)
+                os.kill(pid, signal.SIGCONT)
+        except OSError:     # another user's: it cannot be ended
+            self._adopted.spare(pid)
+        else:
+            self._watch(child, pid)
+
+    def _end_nobodys(self, limit: float) -> None:
+        """KILL to all that was adopted and has outlived its job, until the moment `limit` at most."""
+        while not self._spares and (left := limit - time.monotonic()) > 0:
+            self._adopted.look(self._leaders, self._guard_pid)
+            living = [pid for pid in self._adopted.owned() if not self._adopted.reap(pid)]
+            if not living:
+                return
+            for pid in living:
+                if not signals.send(pid, signal.SIGKILL):
+                    self._adopted.spare(pid)
+            pidfd = os.pidfd_open(living[0])
+            waiting = select.poll()
+            waiting.register(pidfd, select.POLLIN)
+            waiting.poll(left * 1000)
+            os.close(pidfd)
 
     def _finish(self, child: _Child) -> None:
         """Take the exit status of a leader that has ended, and tell it."""
-        if not child.job.detach or child.killed:
-            # Before the leader is reaped, for after that the group's number may be a stranger's.
-            _signal_group(child.pid, signal.SIGKILL)
-        for pidfd in child.others:
-            del self._watched[pidfd]
-            self._unwatch(pidfd)
+        if child.lets_go:
+            for pid in list(self._adopted.of(child.pid)):
+                self._adopted.spare(pid)
+        self._adopted.done(child.pid)
         child.due = None
         del self._children[child.job.id]
+        del self._leaders[child.pid]
         code: int | None = None
-        error = ""
+        error = reason = ""
         try:
             status = os.waitpid(child.pid, 0)[1]
         except ChildProcessError:
@@ -421,163 +580,23 @@ class LocalExecutor:
                 ending = Ending.TIMED_OUT
             elif os.WIFSIGNALED(status):
                 ending, code = Ending.KILLED, os.WTERMSIG(status)
-                error = f"ended by {_signal_name(code)}"
+                error = f"ended by {signals.name_of(code)}"
             else:
                 ending, code = Ending.EXITED, os.WEXITSTATUS(status)
-        seconds = time.monotonic() - child.started
+            killed = (Ending.KILLED, signal.SIGKILL), (Ending.EXITED, 128 + signal.SIGKILL)     # itself, or its child
+            if not child.killed and (ending, code) in killed and self._memory.was_short():
+                error = f"{error or f'exit code {code}'}, out of memory; let it use less, or lower concurrency"
+        if child.slot is not None and self._roster is not None:
+            self._roster.leave(child.slot)
+        now = time.monotonic()
+        seconds = now - child.started
+        limit = child.job.log_limit
+        if limit is not None and gauge.may_be_over(limit, seconds):
+            log = child.log or self._log_of(child)
+            if log is not None and (child.too_long or log.is_over(now)):
+                log.cut()
+                reason = "log_limit"
+                error = f"its log is over {shown_amount('', limit)}; write less there, or raise log_limit"
         self._messages.append(
-            Completion(job_id=child.job.id, ending=ending, code=code, seconds=seconds, error=error)
+            Completion(job_id=child.job.id, ending=ending, code=code, seconds=seconds, error=error, reason=reason)
         )
-
-    # -- words -----------------------------------------------------------------------------------------------
-
-    def _reason(self, error: OSError | ValueError, job: Job) -> str:
-        """Why a job could not be started, with the way out. The system names no culprit: we look who it was.
-
-        Raises StateError where the folder of the logs is gone: no job can start any more, and none is at fault.
-        """
-        if not isinstance(error, OSError):
-            return _unspeakable(job) or str(error)
-        cwd = self._base if job.cwd is None else self._at(job.cwd)
-        if cwd and not os.path.isdir(cwd):
-            what = "is no folder" if os.path.exists(cwd) else "does not exist"
-            return f'the folder "{job.cwd or cwd}" of cwd {what}; make it first, or correct cwd'
-        if error.errno in NO_DESCRIPTORS:
-            return "too many open files; raise the limit (ulimit -n) or lower concurrency"
-        if error.errno in (errno.EAGAIN, errno.ENOMEM):
-            return f"{_cause(error)}; raise the limits of processes and memory (ulimit -u) or lower concurrency"
-        if error.errno == errno.E2BIG:
-            return _too_big(job)
-        for path in (*job.folders, *job.files):
-            if error.filename == self._at(path):
-                return f'cannot write "{path}": {_cause(error)}; make room or correct the path'
-        for word, path, flags in self._streams(job):
-            try:    # once more, to see which it was
-                os.close(os.open(path, flags, 0o666))
-            except OSError as own:
-                if word == "log" and own.errno == errno.ENOENT:     # a file would be made: the folder is missing
-                    raise StateError(GONE) from None
-                return f'cannot open its {word}, "{path}": {_cause(own)}; correct the path'
-        return _no_program(error, job.argv[0] if job.argv else "", {**self._environ, **job.env}, cwd)
-
-
-def _cause(error: OSError) -> str:
-    return os.strerror(error.errno or 0).lower()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"
-
-
-def _noted(number: int, frame: object) -> None:
-    """Nothing: the number reaches `wait` through the wakeup descriptor."""
-
-
-def _same_folder(one: str, other: str) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return False
-
-
-def _signal_group(pid: int, number: int) -> None:
-    try:
-        os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):   # ended meanwhile, or it became another user's
-        pass
-
-
-def _members(groups: set[int]) -> dict[int, list[int]]:
-    """The live processes of these process groups, by one look at all processes."""
-    members: dict[int, list[int]] = {group: [] for group in groups}
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                # After the command, which may hold anything, parentheses too: state, parent, group.
-                state, _, group = file.read().rpartition(b")")[2].split(None, 3)[:3]
-        except OSError:     # ended meanwhile
-            continue
-        if int(group) in members and state not in b"ZX":
-            members[int(group)].append(int(name))
-    return members
-
-
-def _find(name: str, search: str, cwd: str) -> str:
-    """The program that `name` means on a PATH, absolute or relative to `cwd`. FileNotFoundError without one.
-
-    Nothing is remembered: 6 µs of a start that costs 500, and a node may install what a later one shadows."""
-    if not name:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-    if "/" in name:
-        return name
-    for folder in search.split(":"):
-        path = f"{folder}/{name}" if folder else f"./{name}"
-        seen = path if path[0] == "/" or not cwd else os.path.join(cwd, path)
-        if os.access(seen, os.X_OK) and not os.path.isdir(seen):
-            return path
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-
-
-def _unspeakable(job: Job) -> str:
-    """Which text cannot be handed to a process: it holds NUL, or what cannot be encoded."""
-    texts = [(f"argument {i}", text) for i, text in enumerate(job.argv)]
-    texts += [(f'the environment variable "{name}"', name + text) for name, text in job.env.items()]
-    paths = [job.cwd, job.stdin, job.stdout, job.log, *job.folders, *job.files]
-    texts += [(f"the path {path!r}", path) for path in paths if path]
-    for what, text in texts:
-        if "\0" in text:
-            return f"{what} holds a NUL character, which no process can be given; hand it over by stdin"
-        try:
-            os.fsencode(text)
-        except UnicodeEncodeError:
-            return f"{what} holds a character that cannot be encoded; take it out"
-    for name in job.env:
-        if not name or "=" in name:
-            return f'"{name}" cannot name an environment variable; take out the "="'
-    return ""
-
-
-def _too_big(job: Job) -> str:
-    sizes = [(len(os.fsencode(text)), f"argument {i}") for i, text in enumerate(job.argv)]
-    sizes += [(len(os.fsencode(text)), f'the environment variable "{name}"') for name, text in job.env.items()]
-    size, what = max(sizes)
-    return (
-        f"arguments and environment are more than the system allows; the largest is {what}"
-        f" with {size:,} bytes; hand it over by stdin: ${{{{ … }}}} or file(…)"
-    )
-
-
-def _no_program(error: OSError, name: str, env: Mapping[str, str], cwd: str) -> str:
-    """Why the program itself could not be started."""
-    if not name:
-        return "the name of the program is empty; give one"
-    try:
-        found = _find(name, env.get("PATH", os.defpath), cwd)
-    except FileNotFoundError:
-        return _not_on_path(name, env.get("PATH", os.defpath), cwd)
-    path = os.path.join(cwd, found)
-    if os.path.isdir(path):
-        return f'"{name}" is a folder; name a program in it'
-    if error.errno == errno.ENOENT and os.path.exists(path):
-        return f'the interpreter of "{name}" is missing; correct its "#!" line, or install it'
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        place = f' in "{cwd}"' if cwd and not os.path.isabs(name) else ""
-        return f'there is no "{name}"{place}; correct the name'
-    if error.errno == errno.EACCES and os.path.exists(path) and not os.access(path, os.X_OK):
-        return f'"{name}" is not executable; chmod +x it, or name its interpreter: [sh, {name}]'
-    return f'"{name}" cannot be started: {_cause(error)}'
-
-
-def _not_on_path(name: str, search: str, cwd: str) -> str:
-    for folder in search.split(":"):
-        path = os.path.join(cwd, folder, name)
-        if os.path.isfile(path):
-            return f'"{path}" is not executable; chmod +x it'
-    if os.path.isfile(os.path.join(cwd, name)):
-        return f'there is no program "{name}" on the PATH; the file beside it is called "./{name}"'
-    return f'there is no program "{name}" on the PATH; install it, or correct the name or PATH'

@@ -44,6 +44,9 @@ class Region:
         """Write `above` for good, and the lines below it in place of those that were drawn before."""
         if not above and list(lines) == self._drawn:
             return
+        if not lines and not self._drawn:  # somebody else may be writing below: nothing of that is cleared
+            self._write(above)
+            return
         # A terminal that became narrower has folded the lines: they take more rows now.
         folded = sum(max(1, -(-width // columns)) for width in self._widths)
         up = min(folded, rows) - 1
@@ -53,12 +56,16 @@ class Region:
         self._write(text + "\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
         self._drawn, self._widths = list(lines), list(widths)
 
+    def forget(self) -> None:
+        """What was drawn is no longer the last on the terminal: the next drawing begins where the cursor is."""
+        self._drawn, self._widths = [], []
+
 
 class Live(Plain):
     """Writes a run as lines, and what goes on now below them.
 
-    The engine's thread only hands events over. `size` and `clock` (seconds, from anywhere) are asked
-    for each drawing.
+    The engine's thread only hands events over. `size`, `clock` (seconds, from anywhere) and `ours`, whether the
+    terminal is, are asked for each drawing.
     """
 
     def __init__(
@@ -69,10 +76,12 @@ class Live(Plain):
         color: bool = False,
         unicode: bool = True,
         size: Size,
+        ours: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         super().__init__(write, tail, color=color, unicode=unicode)
         self._size = size
+        self._ours = ours
         self._clock = clock
         self._region = Region(write)
         self._progress: Progress | None = None
@@ -80,6 +89,8 @@ class Live(Plain):
         self._since = (0.0, 0.0)  # a moment of the run, and of the clock
         self._wake, self._over = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
+        self._drawing = threading.Lock()
+        self._away = False
         self._error: Exception | None = None
 
     def begin(self, state: RunState) -> None:
@@ -111,6 +122,21 @@ class Live(Plain):
         if self._thread is None or not self._thread.is_alive():
             self.draw(last=True)
 
+    def pause(self, on: bool) -> None:
+        """Take the region away before the run is stopped, and begin another when it goes on."""
+        # A terminal that was stopped (Ctrl-S) holds the thread: then there is nothing that could be taken away.
+        locked = self._drawing.acquire(timeout=1.0)
+        try:
+            if on and locked:
+                self._draw_safely(last=True)
+            self._away = on
+            if not on:
+                self._region.forget()
+        finally:
+            if locked:
+                self._drawing.release()
+        self._wake.set()
+
     def end(self) -> None:
         """Write what is left to be said and take the region away."""
         self._over.set()
@@ -132,6 +158,11 @@ class Live(Plain):
             self._wake.clear()
 
     def _guarded(self, last: bool = False) -> None:
+        with self._drawing:
+            if not self._away:
+                self._draw_safely(last)
+
+    def _draw_safely(self, last: bool) -> None:
         """Draw; what goes wrong takes the region away and is kept for the engine to hear."""
         try:
             self.draw(last)
@@ -144,7 +175,7 @@ class Live(Plain):
         columns, rows = self._size()
         above = "".join(self._told_now())
         lines: list[tuple[str, int]] = []
-        if self._progress is not None and not last:
+        if self._progress is not None and not last and self._ours():
             moment, then = self._since
             lines = self.frame(self._progress, moment + self._clock() - then, columns, rows)
         self._region.draw(above, [line for line, _ in lines], [width for _, width in lines], columns, rows)

@@ -38,6 +38,7 @@ Wrote = Callable[[str, int], bool]
 
 LeftOut = ev.NodeSkipped | ev.NodeCancelled
 _URGENT = (ev.NodeFailed, ev.NodeRetrying)
+_OF_THE_RUN = (ev.RunStopping, ev.RunHalted, ev.RunPaused, ev.RunTimedOut)
 
 _ENDED: Mapping[type[ev.Event], NodeState] = {
     ev.NodeSucceeded: NodeState.SUCCEEDED,
@@ -112,6 +113,9 @@ class Plain:
         """Say what is no event, as a line."""
         self._write(f"{text}\n")
 
+    def pause(self, on: bool) -> None:
+        """The run is about to be stopped, by Ctrl-Z, or goes on: lines need nothing for that."""
+
     def end(self) -> None:
         """Nothing more will come."""
 
@@ -128,7 +132,7 @@ class Plain:
                 assert state is not None
                 why = because(event.reason, plan.nodes[event.node].node.trigger)
                 left_out.setdefault((state, why), []).append(event)
-            elif isinstance(event, (ev.RunStopping, ev.RunTimedOut)):
+            elif isinstance(event, _OF_THE_RUN):
                 lines.append(self._told_run(event, plan))
             elif (not brief or isinstance(event, _URGENT)) and (text := self._told_node(event)):
                 lines.append(f"[{done:>{digits}}/{total}] {text}")
@@ -136,11 +140,15 @@ class Plain:
             lines += [f"[{done:>{digits}}/{total}] {text}" for text in self._told_left_out(left_out)]
         return "".join(lines)
 
-    def _told_run(self, event: ev.RunStopping | ev.RunTimedOut, plan: Plan) -> str:
+    def _told_run(self, event: ev.RunStopping | ev.RunHalted | ev.RunPaused | ev.RunTimedOut, plan: Plan) -> str:
         if isinstance(event, ev.RunStopping):
             text = "killing what runs" if event.at_once else "stopping what runs"
             if event.signal == _CTRL_C and not event.at_once:  # who sent another signal may have no such keys
                 text += "; Ctrl-C once more kills it"
+        elif isinstance(event, ev.RunHalted):
+            text = f"nothing new starts: {self._pen.safe(event.error)}"
+        elif isinstance(event, ev.RunPaused):
+            text = f"goes on after a pause of {duration(event.seconds)}"
         else:
             text = f"the run's timeout of {duration(plan.timeout or 0)} has passed: stopping what runs"
         return self._pen.paint(text, "yellow") + "\n"
@@ -152,6 +160,8 @@ class Plain:
                 return self._line("succeeded", event.node, duration(event.seconds))
             case ev.NodeServed():
                 return self._line("cached", event.node, f"taken from run {event.of}" if event.of else "kept result")
+            case ev.NodeInterrupted(reason="low_disk"):
+                return self._line("interrupted", event.node, "found no room to start")
             case ev.NodeInterrupted():
                 return self._line("interrupted", event.node, f"stopped after {duration(event.seconds)}")
             case ev.NodeRetrying():
@@ -233,7 +243,7 @@ def ending(
     forgiven = f"  tolerated:   {some(tolerated, pen)}\n" if tolerated else ""
     word = str(state.status)
     sign = pen.paint(f"{pen.mark(word)} {word}", look(word).style)
-    took = duration(state.finished - state.began)
+    took = duration(state.finished - state.began - state.paused)
     nodes = plural(len(state.nodes), "node")
     if state.status is RunStatus.SUCCEEDED:
         rest = ", ".join(counted(ended, ("cached", "skipped", "cancelled")))
@@ -242,6 +252,7 @@ def ending(
         by = _signal_name(state.signal)
         left = sum(1 for run in state.nodes.values() if run.state not in FINAL)
         text = f"{sign}{by} after {took}: {number(left)} of {nodes} left\n"
+        text += f"  {pen.safe(state.halted)}\n" if state.halted else ""
         return f"{text}  go on with:  {resume_command(state.id)}\n"
     counts = ", ".join(counted(ended, _ORDER))
     return f"{sign} after {took}: {counts}\n" + forgiven + _way_out(state, wrote, pen)

@@ -38,8 +38,8 @@ class Progress:
     def __init__(self, state: RunState) -> None:
         self.plan: Plan = state.plan
         self.total = len(state.nodes)
-        self.began = state.began
-        self.stopping = state.stopping
+        self.began = state.began + state.paused
+        self.stopping = state.starts_nothing
         self.ended: dict[str, int] = {str(word): count for word, count in state.ended.items()}
         self.running: dict[str, float] = {name: state.nodes[name].started or state.time for name in state.running}
         self.retrying: dict[str, float] = {}
@@ -64,8 +64,11 @@ class Progress:
 
     def take(self, event: ev.Event) -> None:
         """Take one event in."""
-        if isinstance(event, ev.RunStopping):
+        if isinstance(event, (ev.RunStopping, ev.RunHalted)):
             self.stopping = True
+        elif isinstance(event, ev.RunPaused):
+            self.began += event.seconds
+            self.running = {node: started + event.seconds for node, started in self.running.items()}
         elif isinstance(event, ev.NodeStarted):
             self.running[event.node] = event.time
             self.retrying.pop(event.node, None)
