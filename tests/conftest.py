@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.helpers.space import default_signals, make_space, space  # noqa: F401 (fixtures)
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # A test must not feel that it runs in a node of wfctl (the project checks itself so): not the outer run's identity,

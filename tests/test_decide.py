@@ -9,6 +9,7 @@ import pytest
 from tests.helpers.simulate import Simulated, flow, simulate
 from wfctl import events as ev
 from wfctl.decide import Leavings, delay
+from wfctl.jobs import Paused
 from wfctl.state import NodeState
 
 ALWAYS = {"retry": {"attempts": 3, "delay": "1s", "jitter": False}}
@@ -292,6 +293,7 @@ def test_expect_is_not_asked_where_nothing_ended_by_itself(way: str) -> None:
         ("timeout", "timed_out:timed_out", True),
         ("lost", "failed:lost", True),
         ("missing", "failed:not_started", False),
+        ("log_limit", "failed:log_limit", True),
     ],
 )
 def test_an_attempt_that_did_not_end_by_itself_has_an_unknown_outcome(way: int | str, end: str, unknown: bool) -> None:
@@ -419,6 +421,14 @@ def test_the_timeout_of_the_run_stops_what_runs_and_fails_it() -> None:
     assert run.ended["slow"] == run.ended["b"] == "cancelled:run_timeout"
     assert run.state.exit_code == 1
     assert run.state.error == "the run's own timeout has passed"
+
+
+def test_a_pause_counts_for_no_timeout_of_the_run_nor_for_the_time_of_its_retries() -> None:
+    data = flow({"a": {"retry": {"attempts": 2, "delay": "1s", "jitter": False, "max_time": "6s"}}}, timeout="9s")
+    assert simulate(data, fails={"a": [1]}, seconds={"a": 5.5}).ended == {"a": "failed:exit_code"}
+    run = simulate(data, fails={"a": [1]}, seconds={"a": 5.5}, signals=[(2, Paused(4.0))])
+    assert run.ended == {"a": "ok"}
+    assert run.timeline == "a[0-5.5] a[6.5-12]"
 
 
 def test_a_timeout_between_two_microseconds_comes_too() -> None:

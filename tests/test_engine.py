@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.simulate import CrashAt, Simulated, flow, simulate
+from tests.helpers.simulate import CrashAt, Memory, Simulated, build, flow, simulate
 from wfctl import events as ev
 from wfctl.engine import Watcher
+from wfctl.errors import StateError
+from wfctl.executors.simulated import SimulatedExecutor
+from wfctl.jobs import LowDisk
 from wfctl.state import RunState, fold
 
 # -- slots and budgets
@@ -208,6 +211,102 @@ def test_an_interrupted_attempt_does_not_count_as_a_try() -> None:
 def test_a_failing_run_that_is_interrupted_is_interrupted_where_something_is_left() -> None:
     run = simulate(flow({"bad": [], "slow": []}), fails={"bad": 1}, seconds={"slow": 9}, signals=[(2, 2)])
     assert (run.state.status, run.state.exit_code) == ("interrupted", 130)
+
+
+# -- the machine allows no more
+
+
+LOW = LowDisk("only 12 MiB are free")
+
+
+def test_on_a_disk_that_is_nearly_full_what_runs_ends_and_nothing_starts() -> None:
+    run = simulate(LONG, seconds=TIMES, signals=[(0.5, LOW)])
+    assert run.timeline == "a[0-1] c[0-5]"
+    assert (run.ended["a"], run.ended["c"], run.attempts) == ("ok", "ok", ["a/1", "c/1"])
+    assert (run.state.status, run.state.exit_code, run.state.error) == ("interrupted", 6, "only 12 MiB are free")
+
+
+def test_a_run_that_could_end_on_a_full_disk_says_nothing_of_it() -> None:
+    run = simulate(flow({"a": []}), signals=[(0.5, LOW)])
+    assert (run.state.status, run.state.exit_code, run.state.error) == ("succeeded", 0, "")
+
+
+def test_on_a_full_disk_a_run_starts_nothing_at_all() -> None:
+    run = simulate(LONG, signals=[(0, LOW)])
+    assert (run.attempts, run.state.exit_code) == ([], 6)
+
+
+def test_a_node_that_found_no_room_to_start_is_none_that_failed() -> None:
+    run = simulate(flow({"a": []}), fails={"a": ["low_disk"]}, seconds={"a": 0.5}, signals=[(0.5, LOW)])
+    assert (run.ended["a"], run.state.exit_code) == ("interrupted:low_disk", 6)
+    assert simulate(flow({"a": []}), run=run).ended["a"] == "ok"
+
+
+def test_retries_wait_for_the_resume_when_a_disk_is_full() -> None:
+    data = flow({"a": {"retry": {"attempts": 2, "delay": "10s", "jitter": False}}, "b": []})
+    run = simulate(data, fails={"a": [1]}, seconds={"b": 2}, signals=[(0.5, LOW)])
+    assert (run.ended["a"], run.ended["b"], run.state.exit_code) == ("retrying:exit_code", "ok", 6)
+
+
+def test_after_a_full_disk_resume_runs_the_rest() -> None:
+    again = simulate(LONG, seconds=TIMES, run=simulate(LONG, seconds=TIMES, signals=[(0.5, LOW)]))
+    assert again.attempts == ["a/1", "c/1", "b/1", "last/1"]
+    assert (again.state.status, again.state.exit_code, again.state.error) == ("succeeded", 0, "")
+
+
+def test_a_disk_that_is_full_when_only_finally_is_left_leaves_that_to_the_resume() -> None:
+    run = simulate(LONG, seconds=TIMES, signals=[(4.5, LOW)])
+    assert (run.state.status, run.state.exit_code, "last/1" in run.attempts) == ("interrupted", 6, False)
+    again = simulate(LONG, seconds=TIMES, run=run)
+    assert (again.attempts, again.state.exit_code) == (["a/1", "c/1", "b/1", "last/1"], 0)
+
+
+def test_a_signal_on_a_full_disk_ends_what_runs() -> None:
+    run = simulate(LONG, seconds=TIMES, signals=[(0.5, LOW), (0.7, 15)])
+    assert run.ended["c"] == "interrupted:interrupted"
+    assert (run.state.status, run.state.exit_code) == ("interrupted", 143)
+
+
+class Full(Memory):
+    """A journal on a disk that is full from a moment on: so many syncs work."""
+
+    def __init__(self, works: int) -> None:
+        super().__init__()
+        self.works = works
+
+    def sync(self) -> None:
+        self.works -= 1
+        if self.works < 0:
+            raise StateError("no space left on device")
+        super().sync()
+
+
+def test_where_the_journal_cannot_be_written_what_runs_is_stopped_and_awaited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stopped: list[str] = []
+    cancel = SimulatedExecutor.cancel
+
+    def noted(executor: SimulatedExecutor, job_id: str) -> None:
+        stopped.append(job_id)
+        cancel(executor, job_id)
+
+    monkeypatch.setattr(SimulatedExecutor, "cancel", noted)
+    warnings: list[str] = []
+    with pytest.raises(StateError, match="no space left"):
+        simulate(LONG, seconds=TIMES, journal=Full(works=1), warn=warnings.append)
+    assert stopped == ["r/c/1"]  # a had ended; b was never started
+    assert warnings == ["the state cannot be kept: stopping what runs"]
+
+
+def test_what_was_not_recorded_runs_again_when_the_journal_can_be_written() -> None:
+    full = Full(works=1)
+    with pytest.raises(StateError):
+        simulate(LONG, seconds=TIMES, journal=full)
+    full.die()
+    run = simulate(LONG, seconds=TIMES, run=Simulated(build(LONG)[0], Memory(full.kept), [], RunState(build(LONG)[0])))
+    assert sorted(run.attempts) == ["a/2", "b/1", "c/2", "last/1"]
+    assert run.state.exit_code == 0
 
 
 # -- watchers

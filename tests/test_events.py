@@ -23,6 +23,8 @@ FULL: list[ev.Event] = [
     ev.RunResumed(time=1.0, again=("a", "b"), version="1"),
     ev.RunUpdated(time=1.0, digest="d", definition="w.json", request={}),
     ev.RunStopping(time=1.0, signal=2, at_once=True),
+    ev.RunHalted(time=1.0, reason="low_disk", error="the disk is full"),
+    ev.RunPaused(time=1.0, seconds=2.5),
     ev.RunTimedOut(time=1.0),
     ev.RunSettled(time=1.0, state="failed", error="outputs: none", outputs={"x": 1}),
     ev.RunFinished(time=1.0, state="succeeded", exit_code=0, failed=("a",), outputs={"x": [1, {"y": None}]}),

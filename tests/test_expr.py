@@ -488,3 +488,14 @@ def test_any_expression_over_any_data_has_a_value_or_an_error(source: str, data:
         return
     if not isinstance(result, FileValue):
         as_text(result)
+
+
+@pytest.mark.parametrize(
+    ("source", "path"),
+    [
+        ("secrets.A", ("secrets", "A")), (" vars.a-b.c ", ("vars", "a-b", "c")), ("upper(secrets.A)", ()),
+        ("vars.a[0]", ()), ('secrets["A"]', ()), ('secrets.A + "x"', ()), ("1", ()),
+    ],
+)  # fmt: skip
+def test_the_path_of_an_expression_is_there_where_it_is_nothing_else(source: str, path: tuple[str, ...]) -> None:
+    assert [expression.path for expression in template(source).expressions] == [path]

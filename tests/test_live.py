@@ -19,6 +19,7 @@ from tests.helpers.replay import show, turns
 from tests.helpers.simulate import Simulated, flow, simulate
 from tests.helpers.terminal import Terminal
 from wfctl import events as ev
+from wfctl.jobs import Paused
 from wfctl.renderers.live import FEW, Live
 from wfctl.state import RunState
 
@@ -153,6 +154,48 @@ def test_the_region_is_gone_when_the_view_ends() -> None:
     show(run, view, "node_succeeded")
     view.end()
     assert terminal.text == "run r: flow, 3 nodes\n[1/3] ✓ quick  2.0s\n"
+
+
+def test_ctrl_z_takes_the_region_away_and_fg_draws_it_below_what_was_written_meanwhile() -> None:
+    view = live(terminal := Terminal())
+    show(simulate(WIDE), view, "node_succeeded")
+    view.draw()
+    view.pause(True)
+    assert terminal.text == "[1/3] ✓ quick  2.0s\n"
+    terminal.write("[1]+  Stopped\n$ fg\nwfctl run\n")
+    view.pause(False)
+    view.draw()
+    assert terminal.text.splitlines()[:4] == ["[1/3] ✓ quick  2.0s", "[1]+  Stopped", "$ fg", "wfctl run"]
+    assert terminal.text.splitlines()[-1] == "  ▶ long  2s of 20s"
+
+
+def test_a_stop_that_nobody_heard_of_costs_no_line_of_the_shell() -> None:
+    view = live(terminal := Terminal())
+    show(simulate(WIDE), view, "node_succeeded")
+    view.draw()
+    terminal.write("\n[1]+  Stopped\n$ fg\n")
+    view.pause(False)
+    view.draw()
+    assert "[1]+  Stopped\n$ fg\n━" in terminal.text
+
+
+def test_in_the_background_there_is_no_region_only_lines() -> None:
+    written: list[str] = []
+    view = Live(written.append, lambda node, attempt: [], size=lambda: (80, 24), clock=Clock(), ours=lambda: False)
+    show(simulate(WIDE), view, "node_succeeded")
+    view.draw()
+    assert written == ["[1/3] ✓ quick  2.0s\n"]
+
+
+def test_a_pause_counts_for_no_time_that_is_shown() -> None:
+    run = simulate(flow({"long": {"estimate": 20.0}}), signals=[(5, Paused(4.0))])
+    shown = screen(run, Terminal(), until="run_paused", later=1.0)
+    assert shown == [
+        "goes on after a pause of 4.0s",
+        "──────────────────────────────────────── 0/1  about 18s left",
+        "2s · 1 running",
+        "  ▶ long  2s of 20s",
+    ]
 
 
 def test_a_note_stands_above_the_region() -> None:

@@ -9,7 +9,6 @@ import json
 import os
 import resource
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,70 +16,10 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.space import DEADLINE, Space, SystemClock, await_death, child, is_alive, run
 from wfctl.errors import StateError
 from wfctl.executors.local import SPARE_DESCRIPTORS, LocalExecutor
-from wfctl.jobs import Completion, Ending, Job, Message, Signalled
-
-CHILD = Path(__file__).parent / "helpers" / "child.py"
-DEADLINE = 30.0     # seconds within which anything awaited here must have happened
-
-
-class SystemClock:
-    def now(self) -> float:
-        return time.time()
-
-
-def run(*argv: str, id: str = "r/a/1", **more: Any) -> Job:
-    return Job(id=id, node="a", attempt=1, argv=argv, **more)
-
-
-def child(*words: str, **more: Any) -> Job:
-    return run(sys.executable, "-S", str(CHILD), *words, **more)
-
-
-class Space:
-    """An executor that stands in a folder of its own, and words for what a test waits for."""
-
-    def __init__(self, root: Path, grace: float) -> None:
-        self.root = root
-        self.executor = LocalExecutor(SystemClock(), root=str(root), environ=dict(os.environ), grace=grace)
-
-    def messages(self, count: int) -> list[Message]:
-        limit = time.time() + DEADLINE
-        told: list[Message] = []
-        while len(told) < count:
-            assert time.time() < limit, f"told only {told}"
-            told += self.executor.wait(limit)
-        return told
-
-    def perform(self, job: Job) -> Completion:
-        """The completion of the job, run alone."""
-        self.executor.submit(job)
-        return self.ended()
-
-    def ended(self) -> Completion:
-        [message] = self.messages(1)
-        assert isinstance(message, Completion)
-        return message
-
-    def text(self, name: str) -> str:
-        return (self.root / name).read_text()
-
-    def await_file(self, name: str) -> str:
-        limit = time.monotonic() + DEADLINE
-        while not (self.root / name).exists():
-            assert time.monotonic() < limit, f"{name} never came"
-            self.executor.wait(time.time() + 0.01)
-        return self.text(name)
-
-
-@pytest.fixture(autouse=True)
-def default_signals() -> Iterator[None]:
-    """Whatever the caller of the tests ignores."""
-    before = {n: signal.signal(n, signal.SIG_DFL) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+from wfctl.jobs import Completion, Ending, Job, LowDisk, Message, Signalled
 
 
 @pytest.fixture
@@ -88,44 +27,6 @@ def ignored_hup_and_quit(default_signals: None) -> None:
     """As under nohup, and in the background of a shell."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-
-
-@pytest.fixture
-def make_space(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, default_signals: None
-) -> Iterator[Callable[[float], Space]]:
-    monkeypatch.chdir(tmp_path)     # as the engine does
-    spaces: list[Space] = []
-
-    def make(grace: float) -> Space:
-        space = Space(tmp_path, grace)
-        space.executor.open()
-        spaces.append(space)
-        return space
-
-    yield make
-    for space in spaces:
-        space.executor.close()
-
-
-@pytest.fixture
-def space(make_space: Callable[[float], Space]) -> Space:
-    """One whose grace is longer than any test."""
-    return make_space(1000)
-
-
-def await_death(pid: int) -> None:
-    limit = time.monotonic() + DEADLINE
-    while is_alive(pid):
-        assert time.monotonic() < limit, f"process {pid} is still alive"
-        time.sleep(0.005)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 # -- what a process is given -----------------------------------------------------------------------------------
@@ -202,7 +103,7 @@ def test_the_environment_of_the_job_lies_over_the_inherited(tmp_path: Path) -> N
         SystemClock(), root=str(tmp_path), environ={"PATH": os.environ["PATH"], "A": "1", "B": "1"}, grace=1
     )
     with executor:
-        executor.submit(run("env", env={"B": "größer", "C": ""}, log="log"))
+        executor.submit(Job(id="r/a/1", node="a", attempt=1, argv=("env",), env={"B": "größer", "C": ""}, log="log"))
         executor.wait(time.time() + DEADLINE)
     assert sorted((tmp_path / "log").read_text().splitlines()) == sorted(
         [f"PATH={os.environ['PATH']}", "A=1", "B=größer", "C=", f"PWD={tmp_path}"]
@@ -262,6 +163,20 @@ def test_death_by_a_signal_is_told_with_its_number(space: Space, cwd: str | None
     Path("sub").mkdir()
     told = space.perform(child("die=KILL", cwd=cwd))
     assert (told.ending, told.code) == (Ending.KILLED, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("how", "error"), [("die=KILL", "ended by SIGKILL"), ("exit=137", "exit code 137")])
+def test_death_for_lack_of_memory_is_told_once(
+    make_space: Callable[..., Space], monkeypatch: pytest.MonkeyPatch, how: str, error: str
+) -> None:
+    kills = 7
+    monkeypatch.setattr("wfctl.executors.gauge._oom_kills", lambda: kills)
+    space = make_space(1000)
+    assert "memory" not in space.perform(child(how)).error
+    kills += 1
+    told = space.perform(child(how))
+    assert told.error == f"{error}, out of memory; let it use less, or lower concurrency"
+    assert "memory" not in space.perform(child(how)).error
 
 
 def test_all_that_ended_is_told_at_once(space: Space) -> None:
@@ -442,7 +357,7 @@ def write(path: str, text: str, mode: int) -> None:
 
 
 NUL = "holds a NUL character, which no process can be given; hand it over by stdin"
-SUB = {"cwd": "sub"}    # the start goes another way where there is a folder to start in
+SUB: dict[str, Any] = {"cwd": "sub"}    # the start goes another way where there is a folder to start in
 IMPOSSIBLE: dict[str, tuple[Job, str]] = {
     "empty": (run(), "the name of the program is empty; give one"),
     "no name": (run(""), "the name of the program is empty; give one"),
@@ -668,3 +583,181 @@ def test_a_start_that_is_refused_for_seconds_is_told_and_the_next_does_not_wait_
     for n in range(50):
         space.executor.submit(run("true", id=f"r/a/{n}"))
     assert endings(space.messages(50)) == {(Ending.NOT_STARTED, None, error)}
+
+
+# -- logs and the disk -----------------------------------------------------------------------------------------
+
+MANY = 1 << 40
+
+
+def test_a_log_over_its_limit_stops_the_job_and_is_cut_there(space: Space) -> None:
+    told = space.perform(child(f"flood={MANY}", log="log", log_limit=1_000_000))
+    assert (told.ending, told.reason) == (Ending.KILLED, "log_limit")
+    assert told.error == "its log is over 1000000; write less there, or raise log_limit"
+    assert Path("log").read_bytes() == (b"\xff\x00\x1b[31m" * 200_000)[:1_000_000]
+
+
+def test_so_does_a_file_of_standard_output(space: Space) -> None:
+    told = space.perform(child("complain=x", f"flood={MANY}", log="log", stdout="out", log_limit=1_048_576))
+    assert (told.reason, Path("out").stat().st_size, space.text("log")) == ("log_limit", 1_048_576, "x\n")
+    assert told.error.startswith("its log is over 1MiB;")
+
+
+def test_a_job_that_ended_before_anybody_looked_is_told_of_too(space: Space) -> None:
+    told = space.perform(child("flood=60000000", log="log", log_limit=50_000_000))
+    assert (told.reason, Path("log").stat().st_size) == ("log_limit", 50_000_000)
+
+
+def test_a_log_within_its_limit_is_whole(space: Space) -> None:
+    told = space.perform(child("flood=50000000", log="log", log_limit=50_000_000))
+    assert (told.code, told.reason, Path("log").stat().st_size) == (0, "", 50_000_000)
+
+
+def test_an_idle_executor_wakes_once_a_second(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
+    monkeypatch.setattr("wfctl.executors.gauge.Log.is_over", lambda log, now: looks.append(now))
+    for n in range(8):
+        space.executor.submit(run("sleep", "1000", id=f"r/a/{n}", log="log", log_limit=1000))
+    begin = os.times()
+    space.executor.wait(time.time() + 2.5)
+    end = os.times()
+    assert len(looks) == 8 * 2
+    assert end.user + end.system - begin.user - begin.system < 0.03
+
+
+class Small:
+    """What `statvfs` says of a disk of 1 GiB."""
+
+    f_frsize, f_blocks = 4096, 2**18
+
+    def __init__(self, free: int) -> None:
+        self.f_bavail = free // 4096
+
+
+def disk_of(monkeypatch: pytest.MonkeyPatch, *free: int) -> None:
+    """The disk has so many bytes free at each look, and then as many as at the last."""
+    left = list(free)
+    monkeypatch.setattr(os, "statvfs", lambda path: Small(left.pop(0) if len(left) > 1 else left[0]))
+
+
+def test_a_disk_that_is_nearly_full_is_told_before_anything_starts(
+    make_space: Callable[..., Space], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk_of(monkeypatch, 50 * 2**20)
+    space = make_space(1000, state="state")
+    assert space.executor.wait(0) == [
+        LowDisk('only 50.0 MiB are free on the disk of "state"; make room there')
+    ]
+
+
+def test_a_disk_that_becomes_full_is_told_once_while_jobs_run(
+    make_space: Callable[..., Space], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk_of(monkeypatch, 2**33, 2**33, 2**20)
+    monkeypatch.setattr("wfctl.executors.gauge.SELDOM", 0.01)
+    space = make_space(1000, state="state")
+    space.executor.submit(run("sleep", "0.3"))
+    low, ended = space.messages(2)
+    assert isinstance(low, LowDisk)
+    assert isinstance(ended, Completion)
+
+
+def test_a_twentieth_of_a_small_disk_is_room_enough(
+    make_space: Callable[..., Space], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk_of(monkeypatch, 52 * 2**20)
+    assert make_space(1000, state="state").executor.wait(0) == ()
+
+
+def test_without_room_for_a_log_nothing_is_at_fault_but_the_disk(
+    make_space: Callable[..., Space], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = make_space(1000, state=".")
+    monkeypatch.setattr(os, "posix_spawn", refusing(errno.ENOSPC))
+    space.executor.submit(run("true"))
+    ended, low = space.messages(2)
+    assert isinstance(ended, Completion)
+    assert (ended.ending, ended.reason) == (Ending.NOT_STARTED, "low_disk")
+    assert isinstance(low, LowDisk)
+
+
+def refusing(number: int) -> Callable[..., int]:
+    def refuse(*args: object, **more: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+# -- who watches over the run ----------------------------------------------------------------------------------
+
+
+class Ledger:
+    """A roster that remembers."""
+
+    def __init__(self) -> None:
+        self.pids: dict[int, int] = {}
+        self.left: list[int] = []
+
+    def enter(self, pid: int, before: float) -> int:
+        assert 0 <= time.clock_gettime(time.CLOCK_BOOTTIME) - before < DEADLINE
+        self.pids[len(self.pids)] = pid
+        return len(self.pids) - 1
+
+    def leave(self, slot: int) -> None:
+        assert not is_alive(self.pids[slot])
+        self.left.append(slot)
+
+
+def test_every_process_stands_in_the_roster_while_it_lives(make_space: Callable[..., Space]) -> None:
+    roster = Ledger()
+    space = make_space(1000, roster=roster)
+    space.executor.submit(run("sleep", "1000"))
+    space.perform(child("facts=facts", id="r/b/1"))
+    space.perform(run("no-such-program", id="r/c/1"))
+    assert (len(roster.pids), roster.left) == (2, [1])
+    assert json.loads(space.text("facts"))["pid"] == roster.pids[1]
+
+
+class Sentry:
+    """A guard that is only a process; it cannot be started the next `refused` times."""
+
+    def __init__(self, refused: int = 0) -> None:
+        self.pid = self.fd = -1
+        self.refused = 0
+        self.replace()
+        self.refused = refused
+
+    def replace(self) -> None:
+        self.stop()
+        self.refused -= 1
+        if self.refused < 0:
+            self.pid = os.posix_spawn("/bin/sleep", ["sleep", "1000"], os.environ, setsid=True)
+            self.fd = os.pidfd_open(self.pid)
+
+    def stop(self) -> None:
+        if self.pid > 0:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            os.close(self.fd)
+        self.pid = self.fd = -1
+
+
+@pytest.mark.parametrize("refused", [0, 2])
+def test_a_guard_that_died_is_replaced_and_the_run_goes_on(
+    make_space: Callable[..., Space], monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    monkeypatch.setattr("wfctl.executors.local.GUARD_AGAIN", 0.01)
+    guard = Sentry(refused)
+    space = make_space(1000, guard=guard)
+    space.executor.submit(child("wait=go"))
+    first = guard.pid
+    os.kill(first, signal.SIGKILL)
+    limit = time.monotonic() + DEADLINE
+    while guard.pid in (first, -1):
+        assert time.monotonic() < limit
+        assert not space.executor.wait(time.time() + 0.01)
+    Path("go").touch()
+    assert space.ended().code == 0
+    space.executor.close()
+    assert is_alive(guard.pid)      # it is none of what a job left behind
+    guard.stop()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,3 +79,60 @@ def test_text_in_the_output_file_says_what_it_may_hold(tmp_path: Path) -> None:
 
 def test_two_outputs_are_one_too_many(tmp_path: Path) -> None:
     assert "take one of them out" in read(tmp_path, "text", "a", written="b=1").error
+
+
+def leave(folder: Path, what: str) -> None:
+    """Put something else where the output belongs."""
+    path = folder / "output"
+    match what:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as here:
+                here.bind(os.path.relpath(path))
+        case "sparse":
+            path.touch()
+            os.truncate(path, 10 * 2**30)
+        case _:
+            path.symlink_to(what)
+
+
+TOO_LARGE = "$WFCTL_OUTPUT is over 16 MiB, too much for an output; write a file and name it in writes"
+NO_FILE = "$WFCTL_OUTPUT is no file; write one there, or nothing"
+
+
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [
+        ("pipe", NO_FILE),
+        ("folder", NO_FILE),
+        ("socket", "its output could not be read: no such device or address"),
+        ("sparse", TOO_LARGE),
+        ("/dev/zero", NO_FILE),
+        ("/dev/stdin", ""),
+        ("/proc/self/mem", "its output could not be read: input/output error"),
+        ("/nowhere", ""),
+        ("output", "its output could not be read: too many levels of symbolic links"),
+    ],
+)
+def test_whatever_lies_where_the_output_belongs_neither_holds_nor_fills_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, error: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    leave(tmp_path, what)
+    tracemalloc.start()
+    left = read(tmp_path, "none")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 40_000_000
+    assert left.output is None
+    if error:
+        assert left.error == error
+
+
+def test_a_link_to_a_file_is_as_good_as_the_file(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text('{"a": 1}')
+    (tmp_path / "output").symlink_to("real")
+    assert read(tmp_path, "none").output == {"a": 1}

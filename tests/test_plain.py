@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.helpers.replay import show, turns
 from tests.helpers.simulate import CrashAt, Simulated, flow, simulate
+from wfctl.jobs import LowDisk
 from wfctl.renderers.plain import TAILS, Plain, ending
 from wfctl.state import RunState
 
@@ -223,3 +224,23 @@ def test_an_interrupted_run_says_what_is_left_and_how_to_go_on() -> None:
     assert words[0].startswith("‖ interrupted by SIGTERM after ")
     assert words[0].endswith(": 2 of 2 nodes left")
     assert words[1] == "  go on with:  wfctl resume r"
+
+
+def test_a_full_disk_says_what_is_low_and_how_to_go_on() -> None:
+    low = 'only 12 MiB are free on the disk of ".wfctl"; make room there'
+    run = simulate(flow({"a": [], "b": ["a"]}), signals=[(0.5, LowDisk(low))])
+    assert lines(run)[0] == f"nothing new starts: {low}"
+    words = last_words(run)
+    assert words[0].startswith("‖ interrupted after ")
+    assert words[1:] == [f"  {low}", "  go on with:  wfctl resume r"]
+
+
+def test_a_node_that_found_no_room_to_start_says_so() -> None:
+    low = LowDisk("nothing is free")
+    run = simulate(flow({"a": []}), fails={"a": ["low_disk"]}, seconds={"a": 0.5}, signals=[(0.5, low)])
+    assert "[0/1] ‖ a  found no room to start" in lines(run)
+
+
+def test_a_log_over_its_limit_says_so() -> None:
+    run = simulate(flow({"a": []}), fails={"a": "log_limit"})
+    assert lines(run)[0] == "[1/1] ✗ a  failed after 1.0s"

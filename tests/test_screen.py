@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Command
-from wfctl.screen import Screen, writer
+from wfctl.screen import Pipe, Screen, writer
 
 FLOW = """\
 version: 1
@@ -132,3 +132,45 @@ def test_what_is_lost_on_a_full_disk_is_told(tmp_path: Path, wfctl: Command) -> 
         with open("/dev/full", "w") as full:
             ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environ, cwd=tmp_path)
         assert (ended.returncode, "no space left on device" in ended.stderr) == (code, True)
+
+
+def full_pipe() -> tuple[int, int]:
+    """A pipe that takes no byte more."""
+    reader, end = os.pipe()
+    os.set_blocking(end, False)
+    try:
+        while True:
+            os.write(end, b"x" * 4096)
+    except BlockingIOError:
+        os.set_blocking(end, True)
+    return reader, end
+
+
+def test_a_reader_who_does_not_read_holds_nobody_up_and_loses_nothing() -> None:
+    reader, end = full_pipe()
+    with open(end, "w", encoding="utf-8") as stream:
+        pipe = Pipe.over(stream)
+        write = writer(pipe)
+        for n in range(1000):
+            write(f"line {n} {'─' * 90}\n")
+        before = len(os.read(reader, 1 << 20))
+        assert isinstance(pipe, Pipe)
+        write("last\n")
+        read = b""
+        while not read.endswith(b"last\n"):
+            pipe.flush()
+            read += os.read(reader, 1 << 20)
+    os.close(reader)
+    assert before == 65536
+    assert read.decode().splitlines()[:1000] == [f"line {n} {'─' * 90}" for n in range(1000)]
+
+
+def test_who_reads_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wfctl.screen.PATIENCE", 0.05)
+    reader, end = full_pipe()
+    with open(end, "w") as stream:
+        pipe = Pipe.over(stream)
+        assert isinstance(pipe, Pipe)
+        writer(pipe)("text")
+        pipe.drain()
+    os.close(reader)

@@ -190,29 +190,27 @@ def test_a_kind_of_later_is_refused(kind: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("secrets", ["X"]), ("deadline", "5m"), ("business_value", 3), ("user_level", "vip"), ("group", "g"),
+        ("deadline", "5m"), ("business_value", 3), ("user_level", "vip"), ("group", "g"),
         ("limit", "hard"), ("idempotency", True), ("checkpoint", True), ("compensate", "none"), ("pivot", True),
         ("for_each", [1]), ("collect", "first"),
     ],
 )  # fmt: skip
 def test_a_key_of_later_is_refused_and_its_harmless_value_is_not(key: str, value: object) -> None:
     assert faults(flow({"a": {key: value}})) == [(f"nodes.a.{key}!", f'"{key}" is not available yet', "take it out")]
-    harmless = {"secrets": [], "limit": "soft", "idempotency": False, "checkpoint": False, "pivot": False}
+    harmless = {"limit": "soft", "idempotency": False, "checkpoint": False, "pivot": False}
     assert key not in harmless or faults(flow({"a": {key: harmless[key]}})) == []
 
 
 @pytest.mark.parametrize(
     ("keys", "where"),
     [
-        ({"secrets": ["X"]}, "secrets!"),
         ({"rollback": {"strategy": "none"}}, "rollback!"),
         ({"lock": {"name": "x"}}, "lock!"),
-        ({"log_limit": "1MiB"}, "log_limit!"),
         ({"scheduling": {"weights": {}}}, "scheduling.weights!"),
         ({"scheduling": {"policy": "fair"}}, "scheduling.policy"),
         ({"resources": {"gpu": {"amount": 1, "share": "machine"}}}, "resources.gpu.share!"),
     ],
-    ids=["secrets", "rollback", "lock", "log_limit", "weights", "fair", "share"],
+    ids=["rollback", "lock", "weights", "fair", "share"],
 )
 def test_a_key_of_the_file_of_later_is_refused(keys: dict[str, Any], where: str) -> None:
     ((told, _, _),) = [fault for fault in faults(flow({"a": []}, **keys)) if "available" in fault[1]]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from wfctl.renderers.text import LOOKS, char_width, clip, duration, pad, paint, plural, safe, size, width_of
+from wfctl.renderers.text import LOOKS, char_width, clip, duration, json_text, pad, paint, plural, safe, size, width_of
 
 
 @pytest.mark.parametrize(
@@ -16,7 +18,8 @@ from wfctl.renderers.text import LOOKS, char_width, clip, duration, pad, paint, 
         ("a\r\nb\tc", "a\\r\\nb\\tc"),
         ("\x9b31m\x7f\x00", "\\x9b31m\\x7f\\x00"),
         ("abc\u202edcba\u2066", "abc\\u202edcba\\u2066"),
-        ("zero\u200bwidth\ufeff", "zero\\u200bwidth\\ufeff"),
+        ("zero\u200bwidth\u200d\ufeff", "zero\\u200bwidth\\u200d\\ufeff"),
+        ("two\u2028lines\u2029\x85", "two\\u2028lines\\u2029\\x85"),
         ("tag\U000e0041", "tag\\U000e0041"),
         (b"caf\xe9".decode("utf-8", "surrogateescape"), "caf\\xe9"),
         ("lone \ud800", "lone \\ud800"),
@@ -39,6 +42,14 @@ def test_every_character_that_stays_can_be_encoded_and_printed() -> None:
     text = safe("".join(map(chr, range(0x20000))))
     text.encode()
     assert not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in text)
+
+
+def test_json_is_printable_ascii_and_says_the_same() -> None:
+    data = {"".join(map(chr, range(0x300))): ["\u202e\ud800\x7f", 1.5, None]}
+    text = json_text(data)
+    assert text.isascii()
+    assert text.isprintable()
+    assert json.loads(text) == data
 
 
 def test_width_counts_columns() -> None:

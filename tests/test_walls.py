@@ -25,6 +25,7 @@ DOORS = {
     "jsonschema": {"load"},
     "jsonschema_rs": {"load"},
     "diskcache": {"cache"},
+    "dotenv": {"environment"},
     "typer": {"cli"},
 }
 
@@ -35,7 +36,11 @@ WALLS = {
     "executors": {"plan", "state", "decide", "engine", "app", "cli", *STORES},
     "renderers": {"engine", "app", "cli", *STORES},
     "kinds": {"engine", "app", "cli", *STORES},
-    "guard": {"engine", "app", "cli", *STORES},
+    "guard": {"engine", "app", "cli", "jobs", "state", *STORES},
+    "roster": {"engine", "app", "cli", "jobs", "state", *STORES},
+    "sweep": {"engine", "app", "cli", "jobs", "state", *STORES},
+    "cage": {"engine", "app", "cli", "jobs", "state", *STORES},
+    "custody": {"engine", "app", "cli", "state", "executors"},
     "worker": {"engine", "app", "cli", *STORES},
     "journal": {"state", "decide", "engine", "app", "cli"},
     "cache": {"state", "decide", "engine", "app", "cli"},

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.helpers import processes
 from wfctl import app, history
 from wfctl.store import Store
 
@@ -25,6 +26,15 @@ Status = Callable[..., dict[str, Any]]
 Valid = Callable[[str, object], None]
 Start = Callable[..., "subprocess.Popen[str]"]
 Until = Callable[[Callable[[], object], str], None]
+Gone = Callable[[], None]
+
+SOON = 1.0
+"""Seconds after the death of an engine in which all that is left of its run must be gone."""
+
+
+def environ(folder: Path) -> dict[str, str]:
+    """What a command is started with whose state is in the test's folder."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "WFCTL_STATE_DIR": str(folder / ".wfctl")}
 
 
 @pytest.fixture
@@ -65,14 +75,18 @@ def valid() -> Valid:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts the command and does not wait for it; what is left of it at the end of the test is killed."""
+    """Starts the command and does not wait for it; what is left of it at the end of the test is killed.
+
+    `through` are the words of a program that starts it: nohup, say."""
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*words: str, **options: Any) -> subprocess.Popen[str]:
+    def begin(
+        *words: str, through: Sequence[str] = (), env: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "wfctl", *words],
+            [*through, sys.executable, "-m", "wfctl", *words],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "WFCTL_STATE_DIR": str(tmp_path / ".wfctl")},
+            env={**environ(tmp_path), **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -87,6 +101,52 @@ def start(tmp_path: Path) -> Iterator[Start]:
         if process.poll() is None:
             process.kill()
         process.communicate(timeout=30)
+
+
+@pytest.fixture
+def unharmed(tmp_path: Path) -> Iterator[None]:
+    """What holds after every test, whatever was done to its runs.
+
+    Nothing of them is alive, their state loads, exit code and state agree, and no recorded success ran again. Ask for
+    it before `start`, so that it looks when all that the test itself left is gone.
+    """
+    yield
+    deadline = time.monotonic() + SOON
+    while (left := processes.of_folder(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    processes.kill(left)
+    assert not left, f"alive after the test: {left}"
+    for folder in Store(tmp_path / ".wfctl").run_folders():
+        record = history.open_run(folder)
+        state = str(record.state.status)
+        if record.state.finished is not None:
+            assert (record.state.exit_code == 0) == (state == "succeeded")
+        _check_successes(folder.journal)
+
+
+def _check_successes(journal: Path) -> None:
+    """A node whose success is recorded never began again, unless a person asked for it."""
+    succeeded: set[str] = set()
+    for event in map(json.loads, journal.read_text().splitlines()):
+        if event.get("event") == "run_resumed":
+            succeeded -= set(event.get("again", ()))
+        elif event.get("event") == "node_started":
+            assert event["node"] not in succeeded, f"{event['node']} began again after its success"
+        elif event.get("event") == "node_succeeded":
+            succeeded.add(event["node"])
+
+
+@pytest.fixture
+def gone(tmp_path: Path) -> Gone:
+    """Waits until nothing of the test's runs is alive; a second at most."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + SOON
+        while left := processes.of_folder(tmp_path):
+            assert time.monotonic() < deadline, f"still alive: {left}"
+            time.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def test_the_workflows_in_the_documents_have_no_faults(name: str, tmp_path: Path
 
 
 LATER = """
-    secrets rollback lock log_limit deadline business_value user_level group limit idempotency checkpoint
+    rollback lock deadline business_value user_level group limit idempotency checkpoint
     compensate compensate_when pivot for_each key max_parallel collect with call http sql files notify ask workflow
 """
 

@@ -216,6 +216,7 @@ def test_a_killed_engine_leaves_an_interrupted_run(
     run.kill()
     run.wait(30)
     (tmp_path / "go").touch()
+    until(lambda: status()["state"] != "running", "its guard has ended what was left")
     shown = status()
     assert (shown["state"], shown["finished"]) == ("interrupted", None)
     assert (shown["nodes"]["a"]["state"], shown["nodes"]["a"]["outcome"]) == ("interrupted", "unknown")

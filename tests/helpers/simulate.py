@@ -15,13 +15,14 @@ from wfctl.decide import Leavings
 from wfctl.engine import Engine, Watcher
 from wfctl.errors import Problem
 from wfctl.executors.simulated import SimulatedExecutor
-from wfctl.jobs import Completion, Ending, Job, Signalled
+from wfctl.jobs import Completion, Ending, Job, Message, Signalled
 from wfctl.plan import Plan, Planned, Request
 from wfctl.scope import During
 from wfctl.state import RunState, fold
 
 SHORT = {"succeeded": "ok", "cached": "cached"}
 ENDINGS = {"timeout": Ending.TIMED_OUT, "missing": Ending.NOT_STARTED, "kill": Ending.KILLED, "lost": Ending.LOST}
+REASONS = {"log_limit": Ending.KILLED, "low_disk": Ending.NOT_STARTED}
 
 
 REQUEST = Request(cores=4, run_id="r", started="2026-01-31T10:00:00.000000Z")
@@ -66,10 +67,10 @@ class CrashAt:
 
 
 class Interrupting(SimulatedExecutor):
-    """A simulated executor that delivers signals at given moments."""
+    """A simulated executor that delivers signals, or other messages, at given moments."""
 
     def __init__(
-        self, start: float, outcome: Callable[[Job], Completion], signals: Sequence[tuple[float, int]]
+        self, start: float, outcome: Callable[[Job], Completion], signals: Sequence[tuple[float, int | Message]]
     ) -> None:
         super().__init__(start, outcome)
         self._signals = list(signals)
@@ -87,7 +88,7 @@ class Interrupting(SimulatedExecutor):
             )
             if self.now() >= at:
                 self._signals.pop(0)
-                return [*messages, Signalled(number)]
+                return [*messages, Signalled(number) if isinstance(number, int) else number]
             return messages
         return super().wait(until)
 
@@ -162,12 +163,13 @@ def simulate(
     fails: Mapping[str, int | str | Sequence[int | str]] = {},
     seconds: Mapping[str, float] = {},
     outputs: Mapping[str, Any] = {},
-    signals: Sequence[tuple[float, int]] = (),
+    signals: Sequence[tuple[float, int | Message]] = (),
     request: Request | None = None,
     left: Mapping[str, Leavings] = {},
     crash: Callable[[str], None] = lambda point: None,
     written: int = 0,
     run: Simulated | None = None,
+    journal: Memory | None = None,
     again: Sequence[str] = (),
     watchers: Sequence[Watcher] = (),
     warn: Callable[[str], None] = lambda text: None,
@@ -175,13 +177,14 @@ def simulate(
     """Run a workflow in virtual time, or go on with `run`.
 
     `fails` gives a node's exit codes, one an attempt (then 0), or for all when it is one number;
-    "timeout", "missing", "lost" and "kill" are ways to end too. `outputs` gives what a node leaves, or `left` all of
-    it. `crash` may raise `Crash` at a named point: of what was not synced by
+    "timeout", "missing", "lost", "kill", "log_limit" and "low_disk" are ways to end too. `outputs`
+    gives what a node leaves, or `left` all of it. `signals` are messages with their moments, a number
+    stands for that signal. `crash` may raise `Crash` at a named point: of what was not synced by
     then only the first `written` events are kept.
     """
     plan, problems = build(data, request)
     assert not problems, problems
-    journal = run.journal if run else Memory()
+    journal = journal or (run.journal if run else Memory())
     begun = run.attempts if run else []
 
     def outcome(job: Job) -> Completion:
@@ -190,9 +193,10 @@ def simulate(
         wanted = fails.get(job.node, 0)
         code = wanted if isinstance(wanted, (int, str)) else wanted[turn - 1] if turn <= len(wanted) else 0
         took = seconds.get(job.node, job.estimate)
-        ending = ENDINGS.get(str(code), Ending.EXITED)
+        reason = code if isinstance(code, str) and code in REASONS else ""
+        ending = {**ENDINGS, **REASONS}.get(str(code), Ending.EXITED)
         number = 9 if ending is Ending.KILLED else code if isinstance(code, int) else None
-        return Completion(job_id=job.id, ending=ending, code=number, seconds=took)
+        return Completion(job_id=job.id, ending=ending, code=number, seconds=took, reason=reason)
 
     state = fold(run.events, lambda event: plan) if run else RunState(plan)
     clock = Interrupting(state.time, outcome, signals)
