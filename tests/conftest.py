@@ -18,6 +18,9 @@ from tests.helpers.space import default_signals, make_space, space  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 
+CHILD = f"{sys.executable} -S {ROOT / 'tests/helpers/child.py'}"
+"""The words that start the child that misbehaves, for a shell."""
+
 # A test must not feel that it runs in a node of wfctl (the project checks itself so): not the outer run's identity,
 # nor its TMPDIR, for then the nearest state folder above a test's files would be the outer one. The nonce stays: by it
 # the outer run finds what is left behind.

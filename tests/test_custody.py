@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Command
+from tests.conftest import CHILD, Command
 from tests.helpers import processes
 from wfctl import app, custody, sweep
 from wfctl.custody import Custody
@@ -21,7 +21,6 @@ from wfctl.errors import ExitCode, StateError
 from wfctl.roster import Roster
 from wfctl.store import RunFolder, Store
 
-CHILD = f"{sys.executable} -S {ROOT / 'tests/helpers/child.py'}"
 # Goes well once `open` is there, if nobody else holds the lock: an attempt that is alive still, say.
 FLOW = f"version: 1\nnodes: {{a: {{run: 'test -e open && exec {CHILD} alone=held'}}}}\n"
 
@@ -174,6 +173,23 @@ def test_a_process_that_has_not_left_at_the_end_is_named(folder: RunFolder, immo
         process.kill()
         process.wait()
         kept.roster.leave(slot)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_impatient_at_the_end_does_not_leave_half_of_it_undone(
+    number: int, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Custody.begin(folder, os.open(folder.lock, os.O_RDWR), lambda text: None) as kept:
+        stop = kept.guard.stop
+
+        def impatient() -> None:
+            os.kill(os.getpid(), number)
+            stop()
+
+        monkeypatch.setattr(kept.guard, "stop", impatient)
+        before = signal.getsignal(number)
+    assert not folder.roster.exists()
+    assert signal.getsignal(number) is before
 
 
 def test_when_a_run_has_ended_there_is_neither_guard_nor_list(wfctl: Command, folder: RunFolder) -> None:

@@ -10,7 +10,7 @@ from tests.helpers.simulate import Simulated, flow, simulate
 from wfctl import events as ev
 from wfctl.decide import Leavings, delay
 from wfctl.jobs import Paused
-from wfctl.state import NodeState
+from wfctl.noderun import NodeState
 
 ALWAYS = {"retry": {"attempts": 3, "delay": "1s", "jitter": False}}
 """Three tries, after 1 s and 2 s."""

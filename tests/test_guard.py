@@ -111,6 +111,21 @@ def test_stopped_it_is_gone_and_reaped(post: Post) -> None:
     post.guard.stop()
 
 
+def test_one_that_cannot_see_its_engine_does_not_take_it_for_dead(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as elsewhere:  # as if its numbers were those of another namespace
+        elsewhere.setattr(os, "getpid", lambda: 1 << 30)
+        post.guard.start()
+    until(lambda: os.readlink(f"/proc/{post.guard.pid}/cwd") == "/" and found().state == "S")
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    with subprocess.Popen(["sleep", "100"], start_new_session=True) as node:
+        post.roster.enter(node.pid, before)
+        time.sleep(0.3)  # longer than two looks
+        assert node.poll() is None
+        os.close(post.guard._lifeline)
+        post.guard._lifeline = -1
+        assert node.wait(DEADLINE) == -signal.SIGKILL
+
+
 def test_one_that_cannot_be_started_is_told_once_and_tried_again(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent")
     post.guard.start()
@@ -127,15 +142,17 @@ def test_one_that_dies_at_once_each_time_is_not_started_without_end(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    began = time.monotonic()
+    monkeypatch.setattr("wfctl.guard._QUICK", 1000.0)  # seconds: each that dies here has died at once
     post.guard.start()
-    starts = 1
-    while post.guard.fd >= 0 and starts < 50:
+    for _ in range(5):
         assert is_dead(post.guard.fd)
         post.guard.replace()
-        starts += 1
-    assert starts <= 7 or time.monotonic() - began > 1
-    assert post.said == [] or post.said[0].startswith("the guard dies whenever it is started")
+    assert (post.guard.pid, post.guard.fd) == (-1, -1)
+    assert [text.partition(":")[0] for text in post.said] == ["the guard dies whenever it is started"]
+    monkeypatch.undo()
+    monkeypatch.setattr("wfctl.guard._QUICK", 0.0)  # some time has passed
+    post.guard.replace()
+    assert post.guard.pid == found().pid
 
 
 def test_waiting_it_has_loaded_next_to_nothing() -> None:

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from tests.helpers.space import DEADLINE, Space, SystemClock, await_death, child, is_alive, run
-from wfctl.errors import StateError
+from wfctl.errors import StateError, UsageError
 from wfctl.executors.local import SPARE_DESCRIPTORS, LocalExecutor
-from wfctl.jobs import Completion, Ending, Job, LowDisk, Message, Signalled
+from wfctl.jobs import Completion, Ending, Job, Message, Signalled
 
 
 @pytest.fixture
@@ -445,6 +445,15 @@ def test_what_cannot_be_started_says_why_and_the_way_out(space: Space, case: str
     assert (told.ending, told.error) == (Ending.NOT_STARTED, error)
 
 
+def test_what_is_inherited_may_be_too_large_too(tmp_path: Path) -> None:
+    environ = {**os.environ, "BIG": "x" * 200_000}
+    with LocalExecutor(SystemClock(), root=str(tmp_path), environ=environ, grace=1) as executor:
+        executor.submit(run("true", log=str(tmp_path / "log")))
+        (told,) = executor.wait(None)
+    assert isinstance(told, Completion)
+    assert told.error.endswith('is the environment variable "BIG" with 200,000 bytes; run wfctl without it')
+
+
 def test_without_the_folder_of_the_logs_nothing_goes_on(space: Space) -> None:
     with pytest.raises(StateError, match="the state folder was removed while the run was going on"):
         space.executor.submit(run("true", log="none/log"))
@@ -478,6 +487,19 @@ def few_descriptors() -> Iterator[None]:
 
 def endings(messages: list[Message]) -> set[tuple[Ending, int | None, str]]:
     return {(m.ending, m.code, m.error) for m in messages if isinstance(m, Completion)}
+
+
+@pytest.mark.usefixtures("few_descriptors")
+def test_where_not_even_the_spare_descriptors_are_left_nothing_begins(space: Space) -> None:
+    free = take_descriptors()
+    for fd in free[: SPARE_DESCRIPTORS - 1]:
+        os.close(fd)
+    try:
+        with pytest.raises(UsageError, match=r"raise the limit \(ulimit -n"):
+            Space(space.root, 1).executor.open()
+    finally:
+        for fd in free[SPARE_DESCRIPTORS - 1 :]:
+            os.close(fd)
 
 
 @pytest.mark.usefixtures("few_descriptors")
@@ -583,109 +605,6 @@ def test_a_start_that_is_refused_for_seconds_is_told_and_the_next_does_not_wait_
     for n in range(50):
         space.executor.submit(run("true", id=f"r/a/{n}"))
     assert endings(space.messages(50)) == {(Ending.NOT_STARTED, None, error)}
-
-
-# -- logs and the disk -----------------------------------------------------------------------------------------
-
-MANY = 1 << 40
-
-
-def test_a_log_over_its_limit_stops_the_job_and_is_cut_there(space: Space) -> None:
-    told = space.perform(child(f"flood={MANY}", log="log", log_limit=1_000_000))
-    assert (told.ending, told.reason) == (Ending.KILLED, "log_limit")
-    assert told.error == "its log is over 1000000; write less there, or raise log_limit"
-    assert Path("log").read_bytes() == (b"\xff\x00\x1b[31m" * 200_000)[:1_000_000]
-
-
-def test_so_does_a_file_of_standard_output(space: Space) -> None:
-    told = space.perform(child("complain=x", f"flood={MANY}", log="log", stdout="out", log_limit=1_048_576))
-    assert (told.reason, Path("out").stat().st_size, space.text("log")) == ("log_limit", 1_048_576, "x\n")
-    assert told.error.startswith("its log is over 1MiB;")
-
-
-def test_a_job_that_ended_before_anybody_looked_is_told_of_too(space: Space) -> None:
-    told = space.perform(child("flood=60000000", log="log", log_limit=50_000_000))
-    assert (told.reason, Path("log").stat().st_size) == ("log_limit", 50_000_000)
-
-
-def test_a_log_within_its_limit_is_whole(space: Space) -> None:
-    told = space.perform(child("flood=50000000", log="log", log_limit=50_000_000))
-    assert (told.code, told.reason, Path("log").stat().st_size) == (0, "", 50_000_000)
-
-
-def test_an_idle_executor_wakes_once_a_second(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[float] = []
-    monkeypatch.setattr("wfctl.executors.gauge.Log.is_over", lambda log, now: looks.append(now))
-    for n in range(8):
-        space.executor.submit(run("sleep", "1000", id=f"r/a/{n}", log="log", log_limit=1000))
-    begin = os.times()
-    space.executor.wait(time.time() + 2.5)
-    end = os.times()
-    assert len(looks) == 8 * 2
-    assert end.user + end.system - begin.user - begin.system < 0.03
-
-
-class Small:
-    """What `statvfs` says of a disk of 1 GiB."""
-
-    f_frsize, f_blocks = 4096, 2**18
-
-    def __init__(self, free: int) -> None:
-        self.f_bavail = free // 4096
-
-
-def disk_of(monkeypatch: pytest.MonkeyPatch, *free: int) -> None:
-    """The disk has so many bytes free at each look, and then as many as at the last."""
-    left = list(free)
-    monkeypatch.setattr(os, "statvfs", lambda path: Small(left.pop(0) if len(left) > 1 else left[0]))
-
-
-def test_a_disk_that_is_nearly_full_is_told_before_anything_starts(
-    make_space: Callable[..., Space], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk_of(monkeypatch, 50 * 2**20)
-    space = make_space(1000, state="state")
-    assert space.executor.wait(0) == [
-        LowDisk('only 50.0 MiB are free on the disk of "state"; make room there')
-    ]
-
-
-def test_a_disk_that_becomes_full_is_told_once_while_jobs_run(
-    make_space: Callable[..., Space], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk_of(monkeypatch, 2**33, 2**33, 2**20)
-    monkeypatch.setattr("wfctl.executors.gauge.SELDOM", 0.01)
-    space = make_space(1000, state="state")
-    space.executor.submit(run("sleep", "0.3"))
-    low, ended = space.messages(2)
-    assert isinstance(low, LowDisk)
-    assert isinstance(ended, Completion)
-
-
-def test_a_twentieth_of_a_small_disk_is_room_enough(
-    make_space: Callable[..., Space], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk_of(monkeypatch, 52 * 2**20)
-    assert make_space(1000, state="state").executor.wait(0) == ()
-
-
-def test_without_room_for_a_log_nothing_is_at_fault_but_the_disk(
-    make_space: Callable[..., Space], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    space = make_space(1000, state=".")
-    monkeypatch.setattr(os, "posix_spawn", refusing(errno.ENOSPC))
-    space.executor.submit(run("true"))
-    ended, low = space.messages(2)
-    assert isinstance(ended, Completion)
-    assert (ended.ending, ended.reason) == (Ending.NOT_STARTED, "low_disk")
-    assert isinstance(low, LowDisk)
-
-
-def refusing(number: int) -> Callable[..., int]:
-    def refuse(*args: object, **more: object) -> int:
-        raise OSError(number, os.strerror(number))
-
-    return refuse
 
 
 # -- who watches over the run ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import html
 import json
 import os
 import shlex
+import time
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -79,6 +80,17 @@ def test_line_breaks_within_a_secret_stay() -> None:
     assert Mask({"A": "first line\nsecond"}).hide(b"first line\r\nsecond") == b"**********\r\n******"
 
 
+@pytest.mark.parametrize("value", ["hunter2hunter ", " hunter2hunter", "\thunter2hunter\r", "hunter2hunter\n"])
+@pytest.mark.parametrize("text", [b"hunter2hunter", b"token: hunter2hunter.", base64.b64encode(b"hunter2hunter")])
+def test_blanks_around_a_secret_are_not_waited_for(value: str, text: bytes) -> None:
+    """A shell drops them (`echo $TOKEN`), and so does who reads a line."""
+    assert Mask({"A": value}).names_in(text) == {"A"}
+
+
+def test_blanks_within_a_secret_may_become_one() -> None:
+    assert Mask({"A": "hunter2  \t hunter"}).hide(b"echo hunter2 hunter") == b"echo **************"
+
+
 def test_secrets_that_overlap_are_hidden_whole() -> None:
     assert Mask({"A": "abcdef", "B": "defghi"}).hide(b"-abcdefghi-") == b"-*********-"
 
@@ -90,6 +102,21 @@ def test_the_names_of_what_was_found_are_told() -> None:
 
 def test_a_pattern_of_many_backslashes_is_found_in_no_time() -> None:
     assert Mask({"A": "\\" * 40 + "x"}).hide(b"\\" * 5000 + b"y") == b"\\" * 5000 + b"y"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("\\&" * 12 + "X", b"X " + (b"\\" * 8 + b"&") * 12 + b"Y"),
+        ("\\\n" * 12 + "X", b"X " + (b"\\" * 8 + b"n") * 12 + b"Y"),
+        ("abcd" + "'" * 60 + "X", b"X abcd" + b"'\\''" * 80 + b"Y"),
+    ],
+    ids=["signs", "line breaks", "quotes"],
+)
+def test_what_is_nearly_a_secret_in_many_ways_is_looked_at_in_no_time(value: str, text: bytes) -> None:
+    began = time.process_time()
+    assert Mask({"A": value}).hide(text) == text
+    assert time.process_time() - began < 5  # in any other way it takes longer than anybody waits
 
 
 # -- properties

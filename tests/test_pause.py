@@ -44,14 +44,19 @@ def engine(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM], cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True, process_group=0
     )
-    limit = time.monotonic() + DEADLINE
-    while not (tmp_path / "up").exists():
-        assert time.monotonic() < limit
-        time.sleep(0.005)
+    await_up(tmp_path)
     with process:
         yield process
         for pid in (process.pid, *descendants(process.pid)) if process.poll() is None else ():
             os.kill(pid, signal.SIGKILL)
+
+
+def await_up(folder: Path) -> None:
+    """Waits until the job runs, and what it has started too."""
+    limit = time.monotonic() + DEADLINE
+    while not (folder / "up").exists():
+        assert time.monotonic() < limit
+        time.sleep(0.005)
 
 
 def await_states(pids: list[int], wanted: set[str]) -> None:
@@ -90,8 +95,7 @@ def test_where_nobody_could_continue_it_the_run_goes_on_at_once(tmp_path: Path) 
         text=True,
         start_new_session=True,
     ) as process:
-        while not (tmp_path / "up").exists():
-            time.sleep(0.005)
+        await_up(tmp_path)
         process.send_signal(signal.SIGTSTP)
         assert process.stdout is not None
         assert process.stdout.readline() == "away\n"

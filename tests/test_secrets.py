@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,19 @@ def test_every_fault_of_an_env_file_is_told_with_its_line_and_without_its_words(
         env_file(tmp_path, "A=1\n\nNAME\n# c\nno such hunter2 line\nB='open\nC=2\nD=a\0b\n")
     told = [str(fault).removeprefix(f"{tmp_path}/") for fault in caught.value.faults]
     assert [text.split(": ")[0] for text in told] == ["x.env:3:1", "x.env:5:1", "x.env:6:1", "x.env:8:1"]
-    assert '"NAME" has no value; write NAME=value' in told[0]
+    assert "has no value; write NAME=value" in told[0]
     assert "hunter2" not in "".join(told)
+
+
+def test_a_line_of_an_env_file_without_a_value_may_be_one_of_a_key_and_is_not_told(tmp_path: Path) -> None:
+    with pytest.raises(Invalid) as caught:
+        env_file(tmp_path, "KEY=-----BEGIN-----\nMIIEhunter2\n-----END-----\n")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_env_file_names_no_variable_that_no_process_can_be_given(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match=r'x\.env:2:1: the name of a variable cannot hold "="; take it out'):
+        env_file(tmp_path, "B=1\n'A=hunter2'=c\n")
 
 
 def test_bytes_that_are_no_text_are_told_with_their_line(tmp_path: Path) -> None:
@@ -156,6 +168,24 @@ def test_an_output_that_holds_a_secret_is_none_and_leaves_none(tmp_path: Path, w
     )
 
 
+@pytest.mark.parametrize("text", ["!no JSON, but hunter2hunter", "!" + "x" * 51 + "hunter2hunter", '"hunter2hunter"'])
+def test_an_output_that_leads_to_a_file_with_a_secret_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "own").write_text(text)
+    (tmp_path / "output").symlink_to(tmp_path / "own")
+    left, folder = left_by(tmp_path)
+    assert (left.output, left.error) == (None, "$WFCTL_OUTPUT is no file; write one there, or nothing")
+    assert not os.path.lexists(folder / "output")
+    assert (folder / "own").read_text() == text  # that is the node's own
+
+
+def test_a_folder_in_the_place_of_an_output_is_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output" / "x").write_text("hunter2hunter")
+    left, folder = left_by(tmp_path)
+    assert left.error == "$WFCTL_OUTPUT is no file; write one there, or nothing"
+    assert not (folder / "output").exists()
+
+
 def test_secrets_of_other_nodes_are_no_affair_of_a_node(tmp_path: Path) -> None:
     left, folder = left_by(tmp_path, log="swordfish", output='"swordfish"')
     assert left.output == "swordfish"
@@ -170,12 +200,12 @@ def test_an_output_over_the_limit_is_not_looked_through_and_not_kept(tmp_path: P
     assert not (folder / "output").exists()
 
 
-def test_what_a_dead_engine_left_is_scrubbed_all_three(tmp_path: Path) -> None:
+def test_what_a_dead_engine_left_is_scrubbed_all_of_it(tmp_path: Path) -> None:
     names = ("log", "stdout", "output")
-    for name in names:
+    for name in (*names, "output.json"):
         (tmp_path / name).write_text("hunter2hunter")
     HELD.scrub(Place(**{name: str(tmp_path / name) for name in names}, stdin="", values=""), ("A",))
-    assert {(tmp_path / name).read_text() for name in names} == {"*" * 13}
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"*" * 13}
 
 
 def test_a_job_says_what_it_is_handed() -> None:

@@ -9,7 +9,8 @@ import pytest
 from tests.helpers.simulate import CrashAt, Memory, Simulated, build, flow, simulate
 from wfctl import events as ev
 from wfctl.errors import Bug
-from wfctl.state import FINAL, MOVES, NodeState, RunState, fold
+from wfctl.noderun import FINAL, MOVES, NodeState
+from wfctl.state import RunState, fold
 
 
 def begun(data: dict[str, Any]) -> RunState:

@@ -115,6 +115,12 @@ def test_one_that_was_half_made_is_completed(tmp_path: Path) -> None:
     assert tree(tmp_path / ".wfctl") == [".gitignore", "format", "runs"]
 
 
+def test_one_whose_runs_were_moved_away_begins_anew(store: Store) -> None:
+    store.runs.rmdir()
+    store.prepare()
+    assert store.new_run(NOON).path.is_dir()
+
+
 def test_a_symlink_is_refused(tmp_path: Path, store: Store) -> None:
     link = tmp_path / "link"
     link.symlink_to(store.path)

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import CHILD, ROOT
 from tests.helpers import processes
 from wfctl import roster, sweep
 from wfctl.roster import Entries, Roster
 
-CHILD = [sys.executable, "-S", str(ROOT / "tests/helpers/child.py")]
-BARE = f"env -i {' '.join(CHILD)}"
+BARE = f"env -i {CHILD}"
 DEADLINE = 20.0
 
 
@@ -82,7 +81,7 @@ def left(tmp_path: Path) -> Iterator[Leftovers]:
 
 
 def test_the_nonce_in_the_environment_finds_it_wherever_it_went(left: Leftovers) -> None:
-    left.start(*CHILD, "double=daemon", "ready=ready", "exit=0").wait()
+    left.start(*CHILD.split(), "double=daemon", "ready=ready", "exit=0").wait()
     daemon = left.child("daemon")
     assert (daemon.parent, daemon.session) != (os.getpid(), os.getsid(0))
     swept = sweep.sweep(left.entries())
@@ -114,8 +113,8 @@ def test_what_descends_from_one_that_belongs_is_ended_though_it_hides(left: Left
 
 
 def test_one_that_ignores_signals_or_is_stopped_is_ended(left: Leftovers) -> None:
-    deaf = left.start(*CHILD, "ignore=TERM", "ready=deaf", "hang")
-    stopped = left.start(*CHILD, "stop")
+    deaf = left.start(*CHILD.split(), "ignore=TERM", "ready=deaf", "hang")
+    stopped = left.start(*CHILD.split(), "stop")
     sweep.sweep(left.entries())
     assert [process.wait(DEADLINE) for process in (deaf, stopped)] == [-signal.SIGKILL] * 2
 

@@ -33,13 +33,14 @@ DOORS = {
 STORES = {"store", "journal", "cache", "leases"}
 WALLS = {
     "engine": {"app", "cli", "executors", "renderers", *STORES},
-    "executors": {"plan", "state", "decide", "engine", "app", "cli", *STORES},
+    "executors": {"plan", "state", "noderun", "decide", "engine", "app", "cli", *STORES},
     "renderers": {"engine", "app", "cli", *STORES},
     "kinds": {"engine", "app", "cli", *STORES},
     "guard": {"engine", "app", "cli", "jobs", "state", *STORES},
     "roster": {"engine", "app", "cli", "jobs", "state", *STORES},
     "sweep": {"engine", "app", "cli", "jobs", "state", *STORES},
     "cage": {"engine", "app", "cli", "jobs", "state", *STORES},
+    "proc": {"engine", "app", "cli", "jobs", "state", *STORES},
     "custody": {"engine", "app", "cli", "state", "executors"},
     "worker": {"engine", "app", "cli", *STORES},
     "journal": {"state", "decide", "engine", "app", "cli"},

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from wfctl import __version__, flow, graph, history, instant
 from wfctl import events as ev
-from wfctl.driver import Watching, drive, fetch, pin
+from wfctl.driver import Watching, drive, fetch, pin, places
 from wfctl.errors import ExitCode, Fault, Invalid, Problem, StateError, UsageError
 from wfctl.history import Record
+from wfctl.noderun import DONE
 from wfctl.plan import Plan, Request
 from wfctl.recall import Recall
 from wfctl.record import dataclass
-from wfctl.state import DONE, RunState, RunStatus
+from wfctl.state import RunState, RunStatus
 from wfctl.store import RunFolder, Store
 
 if TYPE_CHECKING:
@@ -272,9 +273,11 @@ def _file_differs(record: Record) -> str:
     """A note where the file is no longer what the run is pinned to."""
     import hashlib
 
+    from wfctl import journal
+
     path = record.first.file
     try:
-        with open(path, "rb") as file:
+        with open(journal.open_file(path), "rb") as file:  # what came by a pipe cannot be read again
             digest = hashlib.sha256(file.read()).hexdigest()
     except OSError:
         return f"{path} is gone; going on with the definition that the run began with"
@@ -334,7 +337,6 @@ def _secrets_again(record: Record, plan: Plan, variables: Mapping[str, str]) -> 
     if not names:
         return None
     from wfctl import environment
-    from wfctl.driver import places
     from wfctl.secrets import Secrets
 
     values, wrong = environment.secrets(names, variables)

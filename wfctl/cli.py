@@ -138,9 +138,9 @@ def cancel(ctx: typer.Context, id: Id) -> None:
 
     cancelled = app.cancel(id, _store(ctx), _warn)
     if cancelled.ended:
-        from wfctl.custody import processes
+        from wfctl.custody import ended_text
 
-        _warn(f"ended what was left of run {cancelled.run}: {processes(cancelled.ended)}")
+        _warn(ended_text(cancelled.run, cancelled.ended))
     _tell(f"stopped; go on with: wfctl resume {cancelled.run}")
 
 

@@ -67,7 +67,20 @@ class Custody:
             cage.enter(members)
 
     def end(self) -> None:
-        """Give up the custody: what the executor had has ended. Strays that only the cage knows of are ended now."""
+        """Give up the custody: what the executor had has ended. Strays that only the cage knows of are ended now.
+
+        Who is impatient, and asks once more for an end that has been recorded, is not to leave half of it undone.
+        """
+        import signal
+
+        deaf = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self._end()
+        finally:
+            for number, handler in deaf.items():
+                signal.signal(number, handler)
+
+    def _end(self) -> None:
         if self._cage is not None:
             self._cage.leave()
         self.guard.stop()
@@ -123,12 +136,12 @@ def end_others(store: Store, warn: Callable[[str], None]) -> None:
         elif not swept.known:
             warn(_unknown(name))
         elif swept.ended:
-            warn(f"ended what was left of run {name}: {processes(swept.ended)}")
+            warn(ended_text(name, swept.ended))
 
 
-def processes(count: int) -> str:
-    """So many, in words."""
-    return f"{count} process{'' if count == 1 else 'es'}"
+def ended_text(run: str, count: int) -> str:
+    """Says that so many processes of a run were ended."""
+    return f"ended what was left of run {run}: {count} process{'' if count == 1 else 'es'}"
 
 
 def _clear(path: Path, *, wait: bool) -> sweep.Swept | None:

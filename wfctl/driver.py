@@ -16,6 +16,7 @@ from wfctl import history, plugins
 from wfctl.errors import StateError, UsageError, WfctlError
 from wfctl.history import Definition, Record
 from wfctl.plan import Plan
+from wfctl.proc import NONCE
 from wfctl.record import dataclass
 from wfctl.scope import During
 from wfctl.state import RunState
@@ -24,6 +25,7 @@ from wfctl.store import RunFolder
 if TYPE_CHECKING:
     from wfctl.custody import Custody
     from wfctl.engine import Watcher
+    from wfctl.executors.local import LocalExecutor
     from wfctl.jobs import Place
     from wfctl.journal import JournalWriter
     from wfctl.secrets import Secrets
@@ -102,7 +104,6 @@ def _drive(
     from wfctl import outputs
     from wfctl.attempt import Attempts
     from wfctl.engine import Engine
-    from wfctl.executors.local import LocalExecutor
 
     state, folder, plan = record.state, record.folder, record.plan
     try:
@@ -114,19 +115,7 @@ def _drive(
     clock = Clock(max(facts[0].time, state.time))
     watching.begin(record)
     try:
-        with LocalExecutor(
-            clock,
-            root=plan.root,
-            environ=_environ(record, variables, custody.nonce),
-            grace=plan.grace,
-            nonce=custody.nonce,
-            roster=custody.roster,
-            guard=custody.guard,
-            enclose=None if any(planned.node.detach for planned in plan.nodes.values()) else custody.enclose,
-            state=str(folder.path.parent.parent),
-            paused=watching.paused,
-            secrets=secrets.values if secrets is not None else {},
-        ) as executor:
+        with _executor(record, clock, watching, custody, variables, secrets) as executor:
             engine = Engine(
                 state,
                 journal=writer,
@@ -156,12 +145,38 @@ def _drive(
     return state.exit_code
 
 
+def _executor(
+    record: Record,
+    clock: Clock,
+    watching: Watching,
+    custody: Custody,
+    variables: Mapping[str, str],
+    secrets: Secrets | None,
+) -> LocalExecutor:
+    from wfctl.executors.local import LocalExecutor
+
+    plan = record.plan
+    return LocalExecutor(
+        clock,
+        root=plan.root,
+        environ=_environ(record, variables, custody.nonce),
+        grace=plan.grace,
+        nonce=custody.nonce,
+        roster=custody.roster,
+        guard=custody.guard,
+        enclose=None if any(planned.node.detach for planned in plan.nodes.values()) else custody.enclose,
+        state=str(record.folder.path.parent.parent),
+        paused=watching.paused,
+        secrets=secrets.values if secrets is not None else {},
+    )
+
+
 def _environ(record: Record, variables: Mapping[str, str], nonce: str) -> dict[str, str]:
     """What every process of the run inherits: no secret, for who lists it is handed it."""
     folder = record.folder
     own = {"WFCTL_RUN_ID": folder.id, "WFCTL_RUN_DIR": str(folder.path), "TMPDIR": str(folder.tmp)}
-    outer = os.environ.get("WFCTL_NONCE")  # this run may be a node of another, that must find its processes too
-    own["WFCTL_NONCE"] = f"{outer}:{nonce}" if outer else nonce
+    outer = os.environ.get(NONCE)  # this run may be a node of another, that must find its processes too
+    own[NONCE] = f"{outer}:{nonce}" if outer else nonce
     secrets = record.plan.secrets
     inherited = {n: v for n, v in variables.items() if n not in secrets} if secrets else variables
     return {**inherited, **record.plan.env, **own}

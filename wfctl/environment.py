@@ -58,8 +58,10 @@ def _parse(file: str, text: str) -> tuple[dict[str, str], list[Fault]]:
             fault(line, "is no NAME=value", 'write one variable a line; quote a value of several lines, or with "#"')
         elif name is None:
             continue  # a comment, or an empty line
-        elif value is None:
-            fault(line, f'"{name}" has no value', f"write {name}=value")
+        elif value is None:  # nor is this name: it may be a line of a key
+            fault(line, "has no value", "write NAME=value; quote a value of several lines")
+        elif "=" in name:
+            fault(line, 'the name of a variable cannot hold "="', "take it out")
         elif "\0" in value or "\0" in name:
             fault(line, "holds a NUL character, which no variable can", "take it out")
         else:

@@ -14,6 +14,7 @@ from typing import Any
 from wfctl import expr, load, plan, plugins, spec, tree
 from wfctl.errors import Fault, Invalid, Problem, UsageError, Where, dotted, nearest
 from wfctl.history import Definition
+from wfctl.params import params_of
 from wfctl.plan import Plan, Request
 from wfctl.recall import Recall
 from wfctl.record import dataclass
@@ -143,7 +144,7 @@ def params(
         hint = nearest(name, schemas) or (f"there are {', '.join(schemas)}" if schemas else "the workflow has none")
         faults.append(Fault(source[name], 0, 0, "", f'no param named "{name}"', hint))
         del given[name]
-    values, problems = plan.params_of(flow.workflow, given, {"id": expr.UNKNOWN, "started": expr.UNKNOWN}, environ)
+    values, problems = params_of(flow.workflow, given, {"id": expr.UNKNOWN, "started": expr.UNKNOWN}, environ)
     faults += flow.document.place(problems)
     for name, schema in schemas.items():
         where = source.get(name, flow.document.file)
@@ -163,7 +164,7 @@ def params(
 
 def _default_problems(workflow: spec.Workflow) -> list[Problem]:
     """Defaults that their own schema refuses, but those that lean on the run or on what is outside of the file."""
-    values, _ = plan.params_of(workflow, {}, {}, {})
+    values, _ = params_of(workflow, {}, {}, {})
     return [
         Problem(("params", name, "default", *inner), message)
         for name, schema in workflow.params.items()

@@ -135,16 +135,19 @@ def main() -> None:
 
 
 def _await_death(engine: int) -> None:
+    """By its pidfd. Where that is not to be had, by the lifeline: a child on its way to its program may hold it too."""
     import select
 
+    poll = select.poll()
     try:
         pidfd = os.pidfd_open(engine)
     except OSError:
-        return
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    if os.getppid() == engine:  # else it died before, and the number may be another's
-        poll.poll()
+        pidfd = -1
+    if pidfd >= 0 and os.getppid() == engine:
+        poll.register(pidfd, select.POLLIN)
+    else:  # it died before, and the number may be another's; or it lives, where its number means nothing to us
+        poll.register(_LIFELINE, 0)
+    poll.poll()
 
 
 def _is_cut() -> bool:

@@ -13,13 +13,16 @@ from wfctl import events as ev
 from wfctl import expr, instant, journal, plan, plugins, spec
 from wfctl.errors import StateError, WfctlError
 from wfctl.node import Node
+from wfctl.noderun import BAD, DONE, RUNNING
 from wfctl.plan import Plan, Request
 from wfctl.record import dataclass
-from wfctl.state import BAD, DONE, RUNNING, RunState, RunStatus, fold
+from wfctl.state import RunState, RunStatus, fold
 from wfctl.store import RunFolder
 
 FORMAT = 1
 """The format of the pinned definition."""
+
+_LARGEST = 1 << 30  # bytes of one: many times what the largest file that is read can become
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +43,13 @@ def read_definition(folder: RunFolder, name: str) -> Definition:
     """The pinned definition of that name. Raises StateError where it is gone, damaged or of a newer format."""
     path = folder.path / name
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(journal.content(path, _LARGEST))
         if content["format"] > FORMAT:
             raise StateError(f'"{path}" was written by a newer wfctl; upgrade wfctl')
         return Definition(file=content["file"], digest=content["digest"], data=content["data"])
     except OSError as error:
         raise journal.refusal("read", path, error) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise StateError(f'"{path}" is damaged; begin anew with `wfctl run`') from None
 
 

@@ -143,7 +143,7 @@ class Guard(Protocol):
 
     @property
     def fd(self) -> int:
-        """Hangs up when the guard is gone; -1 where there is none."""
+        """Becomes readable when the guard is dead; -1 where there is none."""
 
     def replace(self) -> None:
         """Start another in place of one that is gone. Where that fails, `fd` is -1 and it may be tried again."""

@@ -8,12 +8,14 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import time
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wfctl import proc
 from wfctl.errors import Bug, BusyError, StateError
 from wfctl.record import dataclass
 
@@ -31,6 +33,7 @@ Event = dict[str, Any]
 _SEAL = b'{"crc":"%08x"'
 _SEAL_LENGTH = len(_SEAL % 0)
 _HEADER = b',"format":%d}'
+_LONGEST_HEAD = 4096  # bytes, in any format
 _encode = json.JSONEncoder(allow_nan=False, check_circular=False, separators=(",", ":")).encode
 
 _fdatasync = getattr(os, "fdatasync", os.fsync)  # not every system has it
@@ -46,6 +49,10 @@ _WAYS_OUT = {
     errno.EROFS: "make the disk writable, or choose another folder with --state-dir",
     errno.EACCES: "check its owner and mode, or choose another folder with --state-dir",
     errno.EPERM: "check its owner and mode, or choose another folder with --state-dir",
+    **dict.fromkeys(
+        (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EOVERFLOW),
+        "move it away, or put back what was there",
+    ),
 }
 
 
@@ -54,6 +61,26 @@ def refusal(doing: str, path: Path, error: OSError) -> StateError:
     reason = (error.strerror or "it failed").lower()
     way_out = _WAYS_OUT.get(error.errno or 0, "check the disk, then try again")
     return StateError(f'cannot {doing} "{path}": {reason}; {way_out}')
+
+
+def open_file(path: str | Path, flags: int = 0) -> int:
+    """A descriptor to read a file of a state folder.
+
+    Raises OSError, also for what is no file: a pipe without a writer would hold us for ever.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(errno.EISDIR, "is no file", str(path))
+
+
+def content(path: str | Path, largest: int) -> bytes:
+    """All that a file of a state folder holds. Raises OSError, also for one of more than `largest` bytes."""
+    with open(open_file(path), "rb") as file:
+        if os.fstat(file.fileno()).st_size > largest:
+            raise OSError(errno.EOVERFLOW, "is far too large", str(path))
+        return file.read()
 
 
 def sync_folder(path: Path) -> None:
@@ -133,7 +160,7 @@ def held_by(folder: RunFolder) -> bool:
     and a writer that meets it tries again.
     """
     try:
-        fd = os.open(folder.lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = open_file(folder.lock, os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -151,7 +178,7 @@ def holder(folder: RunFolder) -> Holder | None:
     if not held_by(folder):
         return None
     try:
-        pid, started = folder.lock.read_text("ascii").split()
+        pid, started = content(folder.lock, 1024).decode("ascii").split()
         # A pid alone is never trusted: it may be a stranger's by now.
         if _start_time(int(pid)) != started:
             return None
@@ -199,11 +226,8 @@ def _sign(fd: int) -> None:
 
 def _start_time(pid: int) -> str:
     """When the process started, in the kernel's ticks since boot; "?" where there is no /proc."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return "?"
-    return stat.rpartition(b")")[2].split()[19].decode()
+    fields = proc.stat(pid)
+    return fields[proc.STARTED].decode() if fields else "?"
 
 
 def _busy(folder: RunFolder) -> BusyError:
@@ -255,7 +279,10 @@ def read(path: Path, skip: int = 0, chain: str = "") -> Reading:
     for a newer format.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open(open_file(path), "rb", buffering=0) as file:
+            head = os.pread(file.fileno(), _LONGEST_HEAD, 0)
+            if len(head) == _LONGEST_HEAD and b"\n" not in head:  # told before all of it is taken into memory
+                raise _damaged(path, 1, "it names no format")
             data = file.read()
     except FileNotFoundError:
         raise StateError(f'"{path}" is missing; `wfctl runs` shows the runs there are') from None

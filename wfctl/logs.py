@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from wfctl import history, journal
 from wfctl.errors import UsageError, nearest
 from wfctl.history import Record
-from wfctl.state import NodeState
+from wfctl.noderun import NodeState
 from wfctl.store import RunFolder
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _TAIL_BYTES = 16 * 1024
 def tail(folder: RunFolder, node: str, attempt: int, lines: int = 10) -> list[str]:
     """The last lines of the log of an attempt that has ended. Bytes that are no UTF-8 become surrogates, for `safe`."""
     try:
-        with open(folder.path / history.log_name(node, attempt), "rb") as file:
+        with open(journal.open_file(folder.path / history.log_name(node, attempt)), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(0, size - _TAIL_BYTES))
             content = file.read(_TAIL_BYTES)
@@ -117,11 +118,18 @@ def wrote(folder: RunFolder, node: str, attempts: int) -> bool:
 
 def _files(folder: RunFolder, node: str, attempt: int) -> list[str]:
     paths = [str(folder.path / history.log_name(node, attempt, suffix)) for suffix in ("log", "out")]
-    return [path for path in paths if os.path.exists(path)]
+    return [path for path in paths if os.path.isfile(path)]
+
+
+def _opened(path: str) -> BinaryIO:
+    try:
+        return open(journal.open_file(path), "rb")
+    except OSError as error:
+        raise journal.refusal("read", Path(path), error) from None
 
 
 def _shown(path: str, head: str, raw: bool, mask: Mask | None) -> Iterator[bytes]:
-    with open(path, "rb") as file:
+    with _opened(path) as file:
         blocks: Iterator[bytes] = iter(lambda: file.read(_BLOCK), b"")
         if mask is not None:
             blocks = _veiled(blocks, mask)
@@ -214,7 +222,7 @@ class _Follower:
             self._read[path] -= len(veil.held)
 
     def _grown(self, path: str, head: str, last: bool, mask: Mask | None = None) -> Iterator[bytes]:
-        with open(path, "rb") as file:
+        with _opened(path) as file:
             file.seek(self._read.get(path, 0))
             while block := file.read(_BLOCK):
                 self._read[path] = file.tell()

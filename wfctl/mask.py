@@ -17,7 +17,8 @@ _BLOCK = 1024 * 1024
 _BREAKS = re.compile(rb"[\r\n]")
 _ORDINARY = re.compile(rb"[A-Za-z0-9]+")
 _KEPT = re.compile(rb"[^\r\n]")
-_SIGNS = re.compile(r"\\+|[^\\]", re.DOTALL)  # backslashes together: one by one, a pattern would try every sum
+# Backslashes together, with the sign that they may be taken to escape: one by one, a pattern would try every sum.
+_SIGNS = re.compile(r"\\+[^\\A-Za-z0-9]?|[ \t]{2,}|[^\\]", re.DOTALL)
 
 _LETTERS = dict(zip("\a\b\t\n\v\f\r\x1b", ("a", "b", "t", "n", "v", "f", "r", "[eE]"), strict=True))
 _ENTITIES = {'"': "&quot;", "&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -166,12 +167,13 @@ def _with_breaks(place: int, breaks: list[int]) -> int:
 
 
 def _forms(name: str, value: str) -> Iterator[_Form]:
+    value = value.strip()  # `echo $TOKEN` does it too
     yield _spelt(name, value)
     lines = {line.strip() for line in value.split("\n")} if "\n" in value else set()
     for line in sorted(lines):
         if len(line) >= SHORTEST:
             yield _spelt(name, line)
-    content = value.encode("utf-8", "surrogateescape")
+    content = _bytes(value)
     for digits in {content.hex().encode(), content.hex().upper().encode()}:
         yield _Form(name, digits, digits, len(digits), wrapped=True)
     for shift in range(3):
@@ -180,9 +182,10 @@ def _forms(name: str, value: str) -> Iterator[_Form]:
 
 def _spelt(name: str, text: str) -> _Form:
     """The text itself, each sign of it plain or escaped."""
-    pattern = b"".join(map(_spellings, _SIGNS.findall(text)))
+    plain = _bytes(text)
+    pattern = re.escape(plain) + b"|" + b"".join(map(_spellings, _SIGNS.findall(text)))
     longest = sum(1 if _is_ordinary(sign) else 48 for sign in text)
-    return _Form(name, pattern, _bytes(text), longest)
+    return _Form(name, pattern, plain, longest)
 
 
 def _is_ordinary(sign: str) -> bool:
@@ -190,15 +193,23 @@ def _is_ordinary(sign: str) -> bool:
 
 
 def _spellings(sign: str) -> bytes:
-    """A pattern of all ways to write one sign, or a run of backslashes. Letters and digits are never escaped."""
+    """A pattern of all ways to write one sign, or a run of blanks, or of backslashes with what follows.
+
+    Letters and digits are never escaped. Where two ways could part the same bytes otherwise, the longer one is taken
+    and stays: to try all of them takes for ever.
+    """
     if _is_ordinary(sign):
         return sign.encode()
-    if sign[0] == "\\":
+    if after := sign.lstrip("\\"):
+        if len(after) < len(sign):
+            return b"(?>" + _spellings(sign[: -len(after)]) + _spellings(after) + b")"
+        if len(sign) > 1:  # a shell makes one of many blanks
+            return b"(?:" + b"".join(map(_spellings, sign)) + rb"|[ \t])"
+    else:
         return rb"(?:\\{%d,%d}|(?i:%%5c){%d}|(?i:\\{1,8}x5c){%d})" % (len(sign), 8 * len(sign), len(sign), len(sign))
     plain = _bytes(sign)
     units = sign.encode("utf-16-be", "surrogatepass")
     ways = [
-        rb"\\{0,8}" + re.escape(plain),  # JSON in JSON in a shell: each doubles them
         b"".join(b"(?i:%%%02x)" % byte for byte in plain),
         b"".join(rb"\\{1,8}(?i:x%02x)" % byte for byte in plain),
         b"".join(rb"\\{1,8}0?%03o" % byte for byte in plain),
@@ -215,8 +226,9 @@ def _spellings(sign: str) -> bytes:
     elif sign == " ":
         ways.append(rb"\+")
     elif sign == "'":
-        ways += [rb"'\\''", b"'\"'\"'"]
-    return b"(?:" + b"|".join(ways) + b")"
+        ways += [rb"'\\{1,8}''", rb"'\\{0,8}\"'\\{0,8}\"'"]
+    ways.append(rb"\\{0,8}" + re.escape(plain))  # JSON in JSON in a shell: each doubles them
+    return (b"(?>" if sign == "'" else b"(?:") + b"|".join(ways) + b")"
 
 
 def _bytes(text: str) -> bytes:

@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Mapping
 
+from wfctl import journal
 from wfctl.decide import Leavings
 from wfctl.jobs import Completion, Ending, Job
 from wfctl.store import write_whole
@@ -50,8 +51,7 @@ def fetch(folder: str, output: object, stored: bool) -> object:
     """The value behind a recorded output. Raises OSError or ValueError where its file is gone or damaged."""
     if not stored or not isinstance(output, Mapping):
         return output
-    with open(os.path.join(folder, str(output["file"])), "rb") as file:
-        return json.loads(file.read())
+    return json.loads(journal.content(os.path.join(folder, str(output["file"])), 2 * LARGEST))
 
 
 def _is_there(path: str) -> bool:

@@ -11,8 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from wfctl import journal
+
 MOST = 64
 """Files that are remembered; beyond that the oldest go."""
+
+_LARGEST = 1 << 30  # bytes of one
 
 
 class Recall:
@@ -28,12 +32,12 @@ class Recall:
     def get(self, digest: str) -> dict[str, Any] | None:
         """The data of the file with that hash."""
         try:
-            content = self._path(digest).read_bytes()
+            content = journal.content(self._path(digest), _LARGEST)
             seal, _, body = content.partition(b"\n")
             if int(seal, 16) != zlib.crc32(body):
                 return None
             data = json.loads(body)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return data if isinstance(data, dict) else None
 

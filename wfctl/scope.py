@@ -11,8 +11,9 @@ from wfctl import expr
 
 if TYPE_CHECKING:
     from wfctl.node import Node
+    from wfctl.noderun import NodeRun
     from wfctl.plan import Plan
-    from wfctl.state import NodeRun, RunState
+    from wfctl.state import RunState
 
 Names = dict[str, object]
 

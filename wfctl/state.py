@@ -13,26 +13,27 @@ from typing import Any
 from wfctl import events as ev
 from wfctl import graph
 from wfctl.errors import Bug
+from wfctl.noderun import (
+    BAD,
+    CANCELLED,
+    DONE,
+    FAILED,
+    FINAL,
+    INTERRUPTED,
+    MOVES,
+    READY,
+    RETRYING,
+    RUNNING,
+    SKIPPED,
+    TIMED_OUT,
+    WAITING,
+    NodeRun,
+    NodeState,
+)
 from wfctl.plan import Demand, Plan, Planned
 from wfctl.policy import POLICIES
 from wfctl.ready import Ready
 from wfctl.trigger import FOR_FAILURES, TRIGGERS
-
-
-class NodeState(StrEnum):
-    """SEMANTICS of each word: waiting for needs; ready for a slot; and so on to the final ones."""
-
-    WAITING = "waiting"
-    READY = "ready"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    INTERRUPTED = "interrupted"
-    SUCCEEDED = "succeeded"
-    CACHED = "cached"
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
-    SKIPPED = "skipped"
-    CANCELLED = "cancelled"
 
 
 class RunStatus(StrEnum):
@@ -42,96 +43,6 @@ class RunStatus(StrEnum):
     INTERRUPTED = "interrupted"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-
-
-WAITING, READY, RUNNING, RETRYING, INTERRUPTED, SUCCEEDED, CACHED, FAILED, TIMED_OUT, SKIPPED, CANCELLED = NodeState
-
-FINAL = frozenset({SUCCEEDED, CACHED, FAILED, TIMED_OUT, SKIPPED, CANCELLED})
-DONE = frozenset({SUCCEEDED, CACHED})
-BAD = frozenset({FAILED, TIMED_OUT})
-
-MOVES: Mapping[tuple[NodeState, type[ev.Event]], NodeState] = {
-    (WAITING, ev.NodeReady): READY,
-    (RETRYING, ev.NodeReady): READY,
-    (READY, ev.NodeStarted): RUNNING,
-    (RUNNING, ev.NodeSucceeded): SUCCEEDED,
-    (RUNNING, ev.NodeRetrying): RETRYING,
-    (RUNNING, ev.NodeFailed): FAILED,
-    (READY, ev.NodeFailed): FAILED,  # its job could not be made
-    (WAITING, ev.NodeFailed): FAILED,  # its `when` could not be evaluated
-    (RETRYING, ev.NodeFailed): FAILED,  # the run is failing: its retry is dropped
-    (RUNNING, ev.NodeInterrupted): INTERRUPTED,
-    (RUNNING, ev.NodeCancelled): CANCELLED,
-    (WAITING, ev.NodeCancelled): CANCELLED,
-    (READY, ev.NodeCancelled): CANCELLED,
-    (WAITING, ev.NodeSkipped): SKIPPED,
-    (WAITING, ev.NodeServed): CACHED,
-}
-"""Every move there is. A pair that is not here is a bug of ours and says so."""
-
-
-class NodeRun:
-    """One node in one run. The counters are of its needs: how many have ended, and how."""
-
-    __slots__ = (
-        "attempt",
-        "error",
-        "exit_code",
-        "failed",
-        "finished",
-        "first_started",
-        "judged",
-        "left",
-        "output",
-        "reason",
-        "retry_at",
-        "seconds",
-        "signal",
-        "started",
-        "state",
-        "stored",
-        "succeeded",
-        "tries",
-        "unknown",
-        "writes",
-    )
-    KEPT = (
-        "attempt",
-        "error",
-        "exit_code",
-        "finished",
-        "first_started",
-        "output",
-        "reason",
-        "retry_at",
-        "seconds",
-        "signal",
-        "started",
-        "stored",
-        "tries",
-        "unknown",
-        "writes",
-    )
-
-    def __init__(self, attempt: int = 0, unknown: bool = False) -> None:
-        self.state = WAITING
-        self.attempt = attempt  # of all, also before a resume: names the log
-        self.tries = 0  # since the last resume: what `retry.attempts` counts
-        self.first_started: float | None = None  # of these tries
-        self.started: float | None = None
-        self.finished: float | None = None
-        self.seconds = 0.0
-        self.exit_code: int | None = None
-        self.signal: int | None = None
-        self.output: Any = None
-        self.stored = False
-        self.reason = ""
-        self.error = ""
-        self.unknown = unknown  # whether the outcome of any attempt is
-        self.retry_at: float | None = None
-        self.writes: Any = None
-        self.left = self.succeeded = self.failed = 0
-        self.judged = False  # handed to a queue: neither its trigger nor its `when` is asked again
 
 
 class RunState:
@@ -171,7 +82,10 @@ class RunState:
 
     @property
     def starts_nothing(self) -> bool:
-        """Whether what runs is all that still runs: told twice to stop, or halted, not even `finally` does."""
+        """Whether no node starts any more: the run was told to stop, or the machine does not allow it.
+
+        The first signal counts until the run is settled: then `finally` runs, but for a second one, or a full disk.
+        """
         return self.stopping or self.at_once or bool(self.halted)
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from wfctl.errors import BusyError, StateError, UsageError, nearest
-from wfctl.journal import Lock, refusal, sync_folder
+from wfctl.journal import Lock, content, refusal, sync_folder
 from wfctl.record import dataclass
 
 FORMAT = 1
@@ -22,6 +22,7 @@ NAME = ".wfctl"
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _TICKS = len(_DIGITS) ** 3
 _REMOVED = ".removed-"
+_LARGEST_FORMAT = 1 << 20  # bytes; what is more than a number is told as damage
 # How old a folder without a run must be before `sweep` takes it for a leftover and not for a beginning, in seconds.
 _LEFTOVER_AGE = 3600.0
 
@@ -132,8 +133,9 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             made = _make(self.path)
             self._check_owner()
-            if self._checked_format() is None:
-                _make(self.runs)
+            begun = self._checked_format() is not None
+            _make(self.runs)  # somebody may have moved it away
+            if not begun:
                 write_whole(self.path / ".gitignore", b"*\n")
                 # Last, so that where the format stands all else does.
                 write_whole(self.path / "format", b"%d\n" % FORMAT)
@@ -273,7 +275,7 @@ class Store:
         """The folder's format, None where none is written yet."""
         path = self.path / "format"
         try:
-            text = path.read_bytes().strip()
+            text = content(path, _LARGEST_FORMAT).strip()
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -7,12 +7,12 @@ from __future__ import annotations
 import os
 import time
 
-from wfctl import roster
+from wfctl import proc, roster
 from wfctl.cage import Cage
 
 TYPE_CHECKING = False  # as `typing` has it
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 LIMIT = 10.0
 """Seconds after which a sweep gives up."""
@@ -22,8 +22,6 @@ _APART = 0.05
 _SOON = 0.005  # between the first look that found something and the next; then longer: what does not end is waited for
 _SLACK = 2  # ticks: the engine's clock and the kernel's are not read at the same moment
 _DENIED = 3  # looks in a row that found only what we may not end
-
-_VARIABLE = b"\0WFCTL_NONCE="
 
 
 class Process:
@@ -45,8 +43,7 @@ class Process:
     @property
     def command(self) -> list[str]:
         """Its command line, which may say anything; its name where it has none."""
-        words = _read(f"/proc/{self.pid}/cmdline") or _read(f"/proc/{self.pid}/comm").rstrip()
-        return words.decode(errors="replace").rstrip("\0").split("\0")
+        return proc.command(self.pid)
 
 
 class Swept:
@@ -85,9 +82,9 @@ class Search:
         young = self._young()
         found = {pid for pid, process in young.items() if self._is_known(process)}
         self._spread(found, young)
-        nonce = os.fsencode(self._entries.nonce)
+        nonce = self._entries.nonce
         if nonce:
-            found |= {pid for pid in young.keys() - found if nonce in _nonces(pid)}
+            found |= {pid for pid in young.keys() - found if nonce in proc.marks(pid)}
             self._spread(found, young)
         self._known |= {young[pid].identity for pid in found}
         self._sessions |= {pid for pid in found if young[pid].session == pid}
@@ -220,14 +217,13 @@ def _kill(process: Process) -> bool:
 
 
 def _look(name: str) -> Process | None:
-    text = _read(f"/proc/{name}/stat")
-    # After the command, which may hold anything, parentheses too: state, parent, group, session and so on.
-    fields = text[text.rfind(b")") + 2 :].split(None, 20)
-    if len(fields) < 20:
+    fields = proc.stat(name)
+    if not fields:
         return None
     # A zombie with threads is one whose first thread has ended: the process lives.
-    alive = fields[0] not in b"ZX" or int(fields[17]) > 1
-    return Process(int(name), int(fields[1]), int(fields[3]), int(fields[19]), alive)
+    alive = fields[proc.STATE] not in b"ZX" or int(fields[proc.THREADS]) > 1
+    parent, session, started = (int(fields[place]) for place in (proc.PARENT, proc.SESSION, proc.STARTED))
+    return Process(int(name), parent, session, started, alive)
 
 
 def _ancestry() -> set[int]:
@@ -247,27 +243,3 @@ def _stands_in(cage: Cage) -> bool:
 
 def _leads(process: Process | None, pid: int) -> bool:
     return process is None or process.session == pid
-
-
-def _nonces(pid: int) -> Iterable[bytes]:
-    """The nonces of the runs that a process stems from, by its environment."""
-    environ = b"\0" + _read(f"/proc/{pid}/environ")
-    _, _, rest = environ.partition(_VARIABLE)
-    return rest.partition(b"\0")[0].split(b":")
-
-
-def _read(path: str) -> bytes:
-    """What stands in a file of /proc; nothing where that is gone, or another user's."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    parts = []
-    try:
-        while part := os.read(fd, 1 << 16):
-            parts.append(part)
-    except OSError:
-        pass
-    finally:
-        os.close(fd)
-    return b"".join(parts)

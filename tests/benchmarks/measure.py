@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TICK = 1 / os.sysconf("SC_CLK_TCK")
+from tests.helpers.processes import peak_megabytes, processor_seconds
+
 LOOK = 20                                   # milliseconds between two looks at the memory of a process
 
 
@@ -69,18 +70,18 @@ class Timed:
 
     def alone(self) -> Alone:
         """What the process itself takes, without those it starts."""
-        peak = 0
+        peak = 0.0
         with self.started() as (process, moment):
             descriptor = os.pidfd_open(process.pid)
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)
             while not poll.poll(LOOK):
-                peak = max(peak, _peak(process.pid))
+                peak = max(peak, peak_megabytes(process.pid))
             seconds = time.perf_counter() - moment
             os.close(descriptor)
             # It has ended and nobody has asked how: what it used can still be read. Its rusage would not do: it holds
             # the largest child too, and the size of this process, out of which it was made.
-            return Alone(wall=seconds, processor=_processor_time(process.pid), megabytes=peak / 1024)
+            return Alone(wall=seconds, processor=processor_seconds(process.pid), megabytes=peak)
 
     def idle(self, begin: float, end: float, on_terminal: bool = False) -> float:
         """Seconds of processor time that the process itself takes in each second, from `begin` to `end` seconds after
@@ -139,18 +140,6 @@ def _fact(path: str, name: str) -> str:
     """The first value of that name in a file of the kernel."""
     lines = Path(path).read_text().splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
-
-
-def _peak(pid: int) -> int:
-    """KiB; 0 where it has just ended."""
-    size = _fact(f"/proc/{pid}/status", "VmHWM").split()
-    return int(size[0]) if size else 0
-
-
-def _processor_time(pid: int) -> float:
-    """Seconds of user and system time of a process that was not reaped, in hundredths."""
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) * TICK
 
 
 def _running(pid: int) -> float:

@@ -7,15 +7,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Command
+from tests.conftest import CHILD, ROOT, Command
 from tests.e2e.conftest import Flow, Start, Status, Until, Valid
-
-CHILD = f"{sys.executable} {ROOT / 'tests/helpers/child.py'}"
 
 THREE = """
     nodes:

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Command
+from tests.conftest import CHILD, Command
 from tests.e2e.conftest import Flow, Start, Status, Until, environ
 from tests.helpers.processes import peak_megabytes, processor_seconds
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 
-CHILD = f"{sys.executable} {ROOT / 'tests/helpers/child.py'}"
 MIB = 1024 * 1024
 
 

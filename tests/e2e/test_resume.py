@@ -7,17 +7,14 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Command
+from tests.conftest import CHILD, Command
 from tests.e2e.conftest import Flow, Start, Status, Until
-
-CHILD = f"{sys.executable} {ROOT / 'tests/helpers/child.py'}"
 
 # -- failed runs
 

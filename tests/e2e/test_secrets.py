@@ -299,6 +299,20 @@ def test_the_log_of_a_dead_engine_is_masked_by_who_has_the_secret_and_held_back_
     assert "plain " + "*" * len(TOKEN.encode()) in masked
 
 
+def test_a_log_over_its_limit_is_not_cut_in_the_middle_of_a_secret(
+    flow: Flow, said: Callable[..., Ended], tmp_path: Path
+) -> None:
+    name = flow("""
+        secrets: [PG]
+        log_limit: 1KB
+        nodes: {a: {run: 'printf "%0990d%s%0990d" 0 "$PG" 0; sleep 60', secrets: [PG]}}
+    """)
+    assert said("run", name).returncode == 1
+    assert json.loads(said("status", "--json").stdout)["nodes"]["a"]["reason"] == "log_limit"
+    (log,) = (tmp_path / ".wfctl/runs").glob("*/logs/a.1.log")
+    assert log.read_bytes() == b"0" * 990 + b"*" * 10
+
+
 # -- while it runs
 
 

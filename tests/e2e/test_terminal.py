@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import CHILD
 from tests.e2e.conftest import Flow, Gone, Status, Until, environ
-from tests.helpers.processes import look
+from tests.helpers.processes import state_of
 from tests.helpers.shell import CTRL_C, CTRL_Z, Shell
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 
 WFCTL = {"W": f"{sys.executable} -m wfctl"}
-CHILD = f"{sys.executable} {ROOT / 'tests/helpers/child.py'}"
 
 
 @pytest.fixture
@@ -79,10 +78,11 @@ def test_ctrl_z_stops_the_nodes_too_and_the_pause_counts_for_no_timeout(
     node = int((tmp_path / "pid").read_text())
     shell.type(CTRL_Z)
     shell.wait_for("Stopped")
-    assert (_state(node), shell.modes) == ("T", modes)
+    until(lambda: state_of(node) == "T", "the node is stopped too")
+    assert shell.modes == modes
     time.sleep(2.1)  # longer than the timeouts
     shell.type("fg\n")
-    until(lambda: _state(node) in "RS", "the node goes on")
+    until(lambda: state_of(node) in ("R", "S"), "the node goes on")
     (tmp_path / "go").touch()
     shell.wait_for("$ ")
     shell.type("echo code=$?\n")
@@ -100,9 +100,9 @@ def test_ctrl_z_twice_and_then_ctrl_c(shell: Shell, flow: Flow, until: Until, tm
     for _ in range(2):
         shell.type(CTRL_Z)
         shell.wait_for("Stopped")
-        assert _state(node) == "T"
+        until(lambda: state_of(node) == "T", "the node is stopped too")
         shell.type("fg\n")
-        until(lambda: _state(node) in "RS", "the node goes on")
+        until(lambda: state_of(node) in ("R", "S"), "the node goes on")
     shell.type(CTRL_C)
     shell.wait_for("wfctl resume")
     assert (tmp_path / "saved").exists()
@@ -115,8 +115,3 @@ def test_a_closed_terminal_is_a_hangup(flow: Flow, until: Until, tmp_path: Path,
     until((tmp_path / "saved").exists, "the node heard TERM")
     gone()
     until(lambda: status()["state"] == "interrupted", "the run has ended")
-
-
-def _state(pid: int) -> str:
-    process = look(pid)
-    return process.state if process else ""

@@ -45,6 +45,12 @@ def alive(pid: int) -> bool:
     return look(pid) is not None
 
 
+def state_of(pid: int) -> str:
+    """The kernel's letter for what a live process does: R, S, T …; empty where there is none."""
+    process = look(pid)
+    return process.state if process else ""
+
+
 def everyone() -> Iterator[Process]:
     for name in os.listdir("/proc"):
         if name.isdigit() and (process := look(int(name))) is not None:
@@ -94,13 +100,13 @@ def cgroup_of(pid: int) -> Path | None:
 
 
 def processor_seconds(pid: int) -> float:
-    """User and system time that a process itself has used."""
+    """User and system time that a process itself has used, in hundredths; it must not have been reaped."""
     fields = _read(pid, "stat").rpartition(b")")[2].split()
     return (int(fields[11]) + int(fields[12])) / CLK_TCK
 
 
 def peak_megabytes(pid: int) -> float:
-    """The most memory that a live process has held; 0 when it is gone."""
+    """The most memory that a live process has held; 0 when it has ended."""
     for line in _read(pid, "status").splitlines():
         if line.startswith(b"VmHWM"):
             return int(line.split()[1]) / 1024

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 
-from wfctl.executors.spawner import NONCE
+from wfctl import proc
 
 _PR_SET_CHILD_SUBREAPER = 36
 _MOST = 1 << 16     # bytes of a list of children that are read at once; the kernel gives a page or less
@@ -28,7 +28,7 @@ class Adopted:
         self._owners: dict[int, int] = {}           # by pid: its leader, or 0 where nobody can tell
         self._of: dict[int, set[int]] = {}          # by leader, the reverse
         self._spared: set[int] = set()              # left alone for good
-        self._foreseen: dict[int, tuple[int, str]] = {}     # descendants of a leader that lives: it, and their start
+        self._foreseen: dict[int, tuple[int, bytes]] = {}     # descendants of a leader that lives: it, and their start
 
     def open(self, guard: int = -1) -> None:
         """From now on orphans among the descendants become children of this process, where the system has that."""
@@ -129,7 +129,7 @@ class Adopted:
         seen = self._foreseen.get(pid)
         if seen is not None and seen[0] in leaders and seen[1] == _started(pid):
             return seen[0]
-        return next((by_mark[mark] for mark in _marks(pid) if mark in by_mark), 0)
+        return next((by_mark[mark] for mark in proc.marks(pid) if mark in by_mark), 0)
 
     def _children(self) -> list[int]:
         if self._fd < 0:
@@ -156,33 +156,13 @@ def descendants(leader: int) -> list[int]:
 
 def _scanned(parent: int) -> Iterator[int]:
     for name in os.listdir("/proc"):
-        # After the command, which may hold anything, parentheses too: state, parent.
-        if name.isdigit() and (stat := _stat(int(name))) and int(stat[1]) == parent:
+        if name.isdigit() and (fields := proc.stat(name)) and int(fields[proc.PARENT]) == parent:
             yield int(name)
 
 
-def _started(pid: int) -> str:
-    stat = _stat(pid)
-    return stat[19] if stat else ""
-
-
-def _stat(pid: int) -> list[str]:
-    """What the kernel says of a process after its command: state, parent, group, session and so on."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].decode().split()
-    except OSError:
-        return []
-
-
-def _marks(pid: int) -> list[str]:
-    """What the environment of a process says of where it comes from: those of outer runs too, and of inner ones."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            _, found, rest = (b"\0" + file.read()).partition(f"\0{NONCE}=".encode())
-    except OSError:
-        return []
-    return rest.partition(b"\0")[0].decode(errors="replace").split(":") if found else []
+def _started(pid: int) -> bytes:
+    fields = proc.stat(pid)
+    return fields[proc.STARTED] if fields else b""
 
 
 def _set_subreaper(on: bool) -> None:

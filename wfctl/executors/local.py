@@ -12,11 +12,11 @@ import signal
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
-from wfctl.errors import Bug, StateError
+from wfctl.errors import Bug, StateError, UsageError
 from wfctl.executors import gauge, signals
 from wfctl.executors.adopted import Adopted, descendants
+from wfctl.executors.child import Child
 from wfctl.executors.spawner import NO_DESCRIPTORS, NO_SECRETS, Spawner
 from wfctl.jobs import Clock, Completion, Ending, Guard, Job, LowDisk, Message, Paused, Roster, Signalled
 from wfctl.quantity import shown_amount
@@ -35,29 +35,6 @@ LONGEST_SLEEP = 86_400.0                            # epoll counts milliseconds 
 Enclose = Callable[[Callable[[], Iterable[int]]], None]
 
 
-@dataclass(slots=True, eq=False)
-class _Child:
-    """A process that was started and whose completion was not told yet."""
-
-    job: Job
-    pid: int                        # also its session and its group
-    started: float
-    slot: int | None = None         # in the roster
-    log: gauge.Log | None = None
-    due: float | None = None        # when its timeout or its grace is over; a timer of another moment is stale
-    stopping: bool = False          # TERM was sent
-    timed_out: bool = False
-    too_long: bool = False          # its log is
-    killed: bool = False            # KILL was sent: nothing more to wait for but its end
-    ended: bool = False             # the leader is a zombie, and holds the pid until all it left has ended too
-    others: dict[int, int] = field(default_factory=dict)    # adopted from it and awaited: pid by pidfd
-
-    @property
-    def lets_go(self) -> bool:
-        """Whether what it leaves behind may go on."""
-        return self.job.detach and not self.killed
-
-
 class LocalExecutor:
     """Local processes behind pidfds, timers and signals of the run, all awaited in one epoll.
 
@@ -65,9 +42,9 @@ class LocalExecutor:
     stands there. `environ` is what every process inherits, under the `env` of its job. `grace` is seconds
     between TERM and KILL. `nonce` is what WFCTL_NONCE says of this run, `secrets` the values of what jobs hold
     sealed, and `state` a folder whose disk must keep some room. `roster` is told of every process, and `guard`
-    replaced when it dies. `enclose` is called once, when jobs have run for a second: it may keep all processes, those
-    that it is handed and those to come, where none can hide. `paused` is called with True before Ctrl-Z stops the run,
-    and with False when it goes on, or the terminal may have been others' meanwhile.
+    replaced when it dies. `enclose` is called once, when jobs have run for a while, a second at most: it may keep all
+    processes, those that it is handed and those to come, where none can hide. `paused` is called with True before
+    Ctrl-Z stops the run, and with False when it goes on, or the terminal may have been others' meanwhile.
     Use as `with executor:` (or `open`, `close`) in the main thread: signals arrive there.
     """
 
@@ -101,16 +78,16 @@ class LocalExecutor:
         self._enclose = enclose
         self._paused = paused
         self._adopted = Adopted()
-        self._children: dict[str, _Child] = {}
+        self._children: dict[str, Child] = {}
         self._leaders: dict[int, str] = {}                  # marks by pid, of all that are not reaped
         self._marks = 0                                     # given so far
         self._alive = 0                                     # of them, those that have not ended
         self._spares = False                                # a detached job ran: what is nobody's may be its
-        self._watched: dict[int, _Child] = {}               # by pidfd
-        self._unwatched: list[tuple[_Child, int]] = []      # with pids for which no descriptor was left
+        self._watched: dict[int, Child] = {}               # by pidfd
+        self._unwatched: list[tuple[Child, int]] = []      # with pids for which no descriptor was left
         self._held: OrderedDict[str, Job] = OrderedDict()   # submitted, and waiting for something scarce
         self._tries = 0                                     # delays used up since something could last be started
-        self._timers: list[tuple[float, int, _Child | Callable[[], None]]] = []
+        self._timers: list[tuple[float, int, Child | Callable[[], None]]] = []
         self._numbers = 0                                   # breaks ties among timers
         self._set: set[Callable[[], None]] = set()          # of the timers that are no child's, those that will ring
         self._messages: list[Message] = []
@@ -126,9 +103,12 @@ class LocalExecutor:
         self.close()
 
     def open(self) -> None:
-        """Take over the signals and prepare to wait. StateError where the kernel has no pidfd (before Linux 5.4)."""
+        """Take over the signals and prepare to wait.
+
+        StateError where the kernel has no pidfd (before Linux 5.4), UsageError where hardly any descriptor is left."""
         import resource
 
+        _see_to_descriptors()
         try:
             os.close(os.pidfd_open(os.getpid()))
         except (AttributeError, OSError) as error:
@@ -236,7 +216,7 @@ class LocalExecutor:
             else:
                 self._tries = 0
                 self._leaders[pid] = mark
-                self._take_in(_Child(job, pid, time.monotonic()), before)
+                self._take_in(Child(job, pid, time.monotonic()), before)
                 return True
         if isinstance(error, OSError) and error.errno in SCARCE:
             # Our own children give their descriptors back, so that is no reason to give up while there are any.
@@ -251,7 +231,7 @@ class LocalExecutor:
             self._tell_not_started(job.id, self._spawner.reason(error, job))
         return True
 
-    def _take_in(self, child: _Child, before: float) -> None:
+    def _take_in(self, child: Child, before: float) -> None:
         job = child.job
         self._children[job.id] = child
         self._alive += 1
@@ -273,7 +253,7 @@ class LocalExecutor:
         os.close(fd)
         return fd >= self._last_descriptor
 
-    def _watch(self, child: _Child, pid: int) -> None:
+    def _watch(self, child: Child, pid: int) -> None:
         """Wait for the end of the leader, or of another that was adopted from it."""
         try:
             pidfd = os.pidfd_open(pid)
@@ -321,7 +301,7 @@ class LocalExecutor:
         if self._timers:
             longest = min(longest, max(0.0, self._timers[0][0] - time.monotonic()))
         ready = self._epoll.poll(min(longest, LONGEST_SLEEP), len(self._watched) + 2)
-        ended: list[_Child] = []
+        ended: list[Child] = []
         for fd, _ in ready:
             if fd == self._wakeup:
                 self._hear()
@@ -355,13 +335,13 @@ class LocalExecutor:
             elif number == signal.SIGCONT:
                 self._paused(False)
 
-    def _set_timer(self, what: _Child | Callable[[], None], when: float) -> None:
-        if isinstance(what, _Child):
+    def _set_timer(self, what: Child | Callable[[], None], when: float) -> None:
+        if isinstance(what, Child):
             what.due = when
         else:
             self._set.add(what)
         if len(self._timers) > 2 * len(self._children) + 64:    # mostly stale: one live timer a child at most
-            self._timers = [t for t in self._timers if not isinstance(t[2], _Child) or t[2].due == t[0]]
+            self._timers = [t for t in self._timers if not isinstance(t[2], Child) or t[2].due == t[0]]
             heapq.heapify(self._timers)
         self._numbers += 1
         heapq.heappush(self._timers, (when, self._numbers, what))
@@ -377,7 +357,7 @@ class LocalExecutor:
     def _ring(self, now: float) -> None:
         while self._timers and self._timers[0][0] <= now:
             when, _, what = heapq.heappop(self._timers)
-            if not isinstance(what, _Child):
+            if not isinstance(what, Child):
                 self._set.discard(what)
                 what()
             elif what.due == when:
@@ -409,10 +389,10 @@ class LocalExecutor:
                 self._tell_low_disk()
         self._pause_of_looks = gauge.pause(pauses)
         if self._children:
+            self._adopted.look(self._leaders, self._guard_pid)
             if self._enclose is not None:
                 self._enclose(self._all)
                 self._enclose = None
-            self._adopted.look(self._leaders, self._guard_pid)
             awaited = {pid for child in self._children.values() for pid in child.others.values()}
             self._adopted.reap_all(awaited)
             self._set_timer(self._look, now + self._pause_of_looks)
@@ -422,7 +402,7 @@ class LocalExecutor:
         for root in (*self._leaders, *self._adopted.owned()):
             yield from (root, *descendants(root))
 
-    def _log_of(self, child: _Child) -> gauge.Log | None:
+    def _log_of(self, child: Child) -> gauge.Log | None:
         """Made when it is first asked for: most jobs have ended by then."""
         job = child.job
         if job.log_limit is not None:
@@ -488,14 +468,14 @@ class LocalExecutor:
 
     # -- ending ----------------------------------------------------------------------------------------------
 
-    def _stop(self, child: _Child) -> None:
+    def _stop(self, child: Child) -> None:
         child.stopping = True
         self._set_timer(child, time.monotonic() + self._grace)
         self._adopted.foresee(child.pid)
         signals.send_group(child.pid, signal.SIGTERM)
         signals.send_group(child.pid, signal.SIGCONT)    # one that was stopped hears TERM only when it goes on
 
-    def _kill(self, child: _Child) -> None:
+    def _kill(self, child: Child) -> None:
         child.killed = child.stopping = True
         child.due = None
         if not child.ended:
@@ -504,13 +484,13 @@ class LocalExecutor:
         for pid in child.others.values():
             signals.send(pid, signal.SIGKILL)
 
-    def _leader_ended(self, child: _Child) -> None:
+    def _leader_ended(self, child: Child) -> None:
         child.ended = True
         self._alive -= 1
         if not child.stopping:
             child.due = None
 
-    def _end(self, children: Sequence[_Child]) -> None:
+    def _end(self, children: Sequence[Child]) -> None:
         """Finish those that have left nothing behind; of the others, end that first.
 
         In a stop a shell dies at once, while the program it ran has heard TERM too and may be saving its work: that
@@ -529,7 +509,7 @@ class LocalExecutor:
             if not child.others and not any(other is child for other, _ in self._unwatched):
                 self._finish(child)
 
-    def _ask_to_end(self, child: _Child, pid: int) -> None:
+    def _ask_to_end(self, child: Child, pid: int) -> None:
         """End one that was adopted, and wait for it."""
         number = signal.SIGKILL if child.killed or not child.stopping else signal.SIGTERM
         try:
@@ -559,7 +539,7 @@ class LocalExecutor:
             waiting.poll(left * 1000)
             os.close(pidfd)
 
-    def _finish(self, child: _Child) -> None:
+    def _finish(self, child: Child) -> None:
         """Take the exit status of a leader that has ended, and tell it."""
         if child.lets_go:
             for pid in list(self._adopted.of(child.pid)):
@@ -594,9 +574,25 @@ class LocalExecutor:
         if limit is not None and gauge.may_be_over(limit, seconds):
             log = child.log or self._log_of(child)
             if log is not None and (child.too_long or log.is_over(now)):
-                log.cut()
+                if not child.job.sealed:  # else who takes the secrets out cuts it then: never one in two
+                    log.cut()
                 reason = "log_limit"
                 error = f"its log is over {shown_amount('', limit)}; write less there, or raise log_limit"
         self._messages.append(
             Completion(job_id=child.job.id, ending=ending, code=code, seconds=seconds, error=error, reason=reason)
         )
+
+
+def _see_to_descriptors() -> None:
+    """See that there are as many as are to be spare: who cannot watch a process cannot tell its end, nor be stopped."""
+    taken: list[int] = []
+    try:
+        while len(taken) < SPARE_DESCRIPTORS:
+            taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno not in NO_DESCRIPTORS:
+            raise
+        raise UsageError("too few files may be open here at once; raise the limit (ulimit -n 64)") from None
+    finally:
+        for fd in taken:
+            os.close(fd)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from wfctl.errors import StateError
 from wfctl.jobs import Job
+from wfctl.proc import NONCE
 from wfctl.values import unseal
 
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
@@ -20,7 +21,6 @@ GONE = "the state folder was removed while the run was going on; begin anew with
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 RESULT = APPEND | os.O_TRUNC                        # what is read as the output must hold this attempt's words alone
 SHELL = "/bin/sh"                                   # runs a program that the kernel takes for none
-NONCE = "WFCTL_NONCE"
 NO_SECRETS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -137,7 +137,7 @@ class Spawner:
         if error.errno in (errno.EAGAIN, errno.ENOMEM):
             return f"{_cause(error)}; raise the limits of processes and memory (ulimit -u) or lower concurrency"
         if error.errno == errno.E2BIG:
-            return _too_big(job)
+            return self._too_big(job)
         for path in (*job.folders, *job.files):
             if error.filename == self.at(path):
                 return f'cannot write "{path}": {_cause(error)}; make room or correct the path'
@@ -149,6 +149,19 @@ class Spawner:
                     raise StateError(GONE) from None
                 return f'cannot open its {word}, "{path}": {_cause(own)}; correct the path'
         return _no_program(error, job.argv[0] if job.argv else "", {**self._environ, **job.env}, cwd)
+
+    def _too_big(self, job: Job) -> str:
+        own = {**job.env, **{name: unseal(sealed, self._secrets) for name, sealed in job.sealed.items()}}
+        texts = [(f"argument {i}", text, True) for i, text in enumerate(job.argv)]
+        texts += [
+            (f'the environment variable "{name}"', text, name in own) for name, text in {**self._environ, **own}.items()
+        ]
+        size, what, is_own = max((len(os.fsencode(text)), what, is_own) for what, text, is_own in texts)
+        way_out = "hand it over by stdin: ${{ … }} or file(…)" if is_own else "run wfctl without it"
+        return (
+            f"arguments and environment are more than the system allows; the largest is {what} with {size:,} bytes;"
+            f" {way_out}"
+        )
 
 
 def _take_out(env: dict[str, str], nonce: str) -> None:
@@ -204,16 +217,6 @@ def _unspeakable(job: Job) -> str:
         if not name or "=" in name:
             return f'"{name}" cannot name an environment variable; take out the "="'
     return ""
-
-
-def _too_big(job: Job) -> str:
-    sizes = [(len(os.fsencode(text)), f"argument {i}") for i, text in enumerate(job.argv)]
-    sizes += [(len(os.fsencode(text)), f'the environment variable "{name}"') for name, text in job.env.items()]
-    size, what = max(sizes)
-    return (
-        f"arguments and environment are more than the system allows; the largest is {what}"
-        f" with {size:,} bytes; hand it over by stdin: ${{{{ … }}}} or file(…)"
-    )
 
 
 def _no_program(error: OSError, name: str, env: Mapping[str, str], cwd: str) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 from wfctl import events as ev
+from wfctl.noderun import BAD, FINAL, NodeState
 from wfctl.plan import Plan
 from wfctl.renderers.text import Pen, duration, look, number, plural, state_word
-from wfctl.state import BAD, FINAL, NodeState, RunState, RunStatus
+from wfctl.state import RunState, RunStatus
 
 TAIL = 10
 """Lines of a failed node's log that are shown."""

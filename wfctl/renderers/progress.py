@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wfctl import events as ev
+from wfctl.noderun import FINAL
 from wfctl.plan import Plan
 from wfctl.renderers.plain import ended_as
-from wfctl.state import FINAL, RunState
+from wfctl.state import RunState
 
 ENOUGH = 3
 """Nodes without an estimate that must have succeeded before theirs is guessed from what they took."""
