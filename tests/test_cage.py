@@ -170,6 +170,23 @@ def test_where_none_can_be_made_there_is_none(own: str | None, nonce: str, monke
     assert cage is None or not cage.make()
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "made"),
+    [
+        ("memory.max", "max\n", True),
+        ("memory.max", "1073741824\n", False),
+        ("cpu.max", "max 100000\n", True),
+        ("cpu.max", "50000 100000\n", False),
+    ],
+)
+def test_where_there_are_limits_there_is_none_for_it_would_hide_them_from_who_looks(
+    name: str, text: str, made: bool, nonce: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).write_text(text)
+    monkeypatch.setattr(cages, "_own_folder", lambda: str(tmp_path))
+    assert (Cage.below(nonce) is not None) == made
+
+
 def test_one_that_cannot_be_entered_is_no_matter(nonce: str, tmp_path: Path) -> None:
     cage = Cage(f"{tmp_path}/wfctl-{nonce}")
     cage.enter(tuple)

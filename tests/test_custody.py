@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from tests.conftest import CHILD, Command
 from tests.helpers import processes
 from wfctl import app, custody, sweep
 from wfctl.custody import Custody
-from wfctl.errors import ExitCode, StateError
+from wfctl.errors import BusyError, ExitCode, StateError
 from wfctl.roster import Roster
 from wfctl.store import RunFolder, Store
 
@@ -119,6 +120,18 @@ def test_a_run_that_lives_is_left_alone(folder: RunFolder, tmp_path: Path) -> No
         assert folder.roster.exists()
     assert not folder.roster.exists()
     assert said == []
+
+
+def test_where_another_has_the_processes_though_the_lock_is_free_nothing_is_started(
+    folder: RunFolder, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = plant()
+    monkeypatch.setattr(sweep, "LIMIT", -1)
+    with open(folder.roster, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BusyError, match=f'the processes of run "{folder.id}" are in the hands of another wfctl'):
+            custody.end_own(folder, lambda text: None)
+    assert left.poll() is None
 
 
 def test_what_cannot_be_ended_is_named_and_nothing_is_started(folder: RunFolder, plant: Plant, immortal: None) -> None:

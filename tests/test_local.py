@@ -455,7 +455,7 @@ def test_what_is_inherited_may_be_too_large_too(tmp_path: Path) -> None:
 
 
 def test_without_the_folder_of_the_logs_nothing_goes_on(space: Space) -> None:
-    with pytest.raises(StateError, match="the state folder was removed while the run was going on"):
+    with pytest.raises(StateError, match="the folder of the run is gone; if it was moved,"):
         space.executor.submit(run("true", log="none/log"))
 
 

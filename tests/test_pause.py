@@ -24,8 +24,8 @@ from wfctl.jobs import Completion, Job
 class Clock:
     now = staticmethod(time.time)
 
-wait = "until [ -s far ]; do :; done; touch up; until [ -e go ]; do sleep 0.01; done"
-script = "setsid sh -c 'echo $$ > far; sleep 1000' & " + wait
+wait = "until [ -s far ] && [ -s orphan ]; do :; done; touch up; until [ -e go ]; do sleep 0.01; done"
+script = "setsid sh -c 'echo $$ > far; sleep 1000' & (setsid sh -c 'echo $$ > orphan; sleep 1000' &); " + wait
 paused = lambda on: print("away" if on else "back", flush=True)
 with LocalExecutor(Clock(), root=".", environ=dict(os.environ), grace=5, paused=paused) as executor:
     executor.submit(Job(id="r/a/1", node="a", attempt=1, argv=("sh", "-c", script), timeout=1.0))

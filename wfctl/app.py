@@ -221,7 +221,7 @@ def _recall(store: Store) -> Recall:
     """What was found good before. Looked at only where the state folder is ours alone: it tells what to run."""
     from wfctl import load
 
-    if store.path.exists():
+    if os.path.lexists(store.path):
         store.prepare()
     return Recall(store.cache / "flows", f"{__version__}\n{load.schema_text()}".encode())
 
@@ -445,7 +445,7 @@ def cancel(run_id: str, store: Store, warn: Callable[[str], None]) -> Cancelled:
             os.kill(held.pid, signal.SIGTERM)
             os.kill(held.pid, signal.SIGCONT)  # one that was stopped hears TERM only when it goes on
     ended = 0
-    if was_running or folder.roster.exists():
+    if was_running or folder.has_roster:
         lock = journal.Lock.take(folder, wait=60.0, patient=True)
         try:
             ended = custody.end_own(folder, warn)
@@ -474,9 +474,12 @@ def clean(
     for folder in store.run_folders()[keep_last:]:
         try:
             age = now - folder.journal.stat().st_mtime
+            if age < older_than or journal.held_by(folder) or (folder.has_roster and not dry_run):
+                continue
         except OSError:
             continue
-        if age < older_than or journal.held_by(folder) or (folder.roster.exists() and not dry_run):
+        except StateError as error:
+            warn(str(error))
             continue
         if not dry_run:
             try:
@@ -492,7 +495,7 @@ def clean(
 
 def _forget(store: Store, runs: Sequence[str]) -> None:
     """Drop the checkpoints of runs that are gone."""
-    if not runs or not (store.cache / "cache.db").exists():
+    if not runs or not os.path.exists(store.cache / "cache.db"):
         return
     from wfctl.cache import Cache
 

@@ -26,12 +26,16 @@ class Cage:
 
     @classmethod
     def below(cls, nonce: str) -> Cage | None:
-        """A cgroup below that of this process, not made yet; None where there is no cgroup v2."""
+        """A cgroup below that of this process, not made yet.
+
+        None where there is no cgroup v2, or where ours has limits: programs that look there for how much they may use,
+        as Java does, would see none.
+        """
         try:
             home = _own_folder()
         except OSError:
             return None
-        return cls(f"{home}/{_PREFIX}{nonce}") if home is not None else None
+        return cls(f"{home}/{_PREFIX}{nonce}") if home is not None and not _is_limited(home) else None
 
     @classmethod
     def at(cls, path: str | None, nonce: str) -> Cage | None:
@@ -137,6 +141,17 @@ def _own_folder() -> str | None:
                 if "\\" not in folder and (root == "/" or below != own):
                     return (folder + below).rstrip("/")
     return None
+
+
+def _is_limited(folder: str) -> bool:
+    for name in ("memory.max", "memory.high", "cpu.max"):
+        try:
+            with open(f"{folder}/{name}", "rb") as file:
+                if not file.read().startswith(b"max"):
+                    return True
+        except OSError:  # that controller is not in use there
+            continue
+    return False
 
 
 def _take(path: str, members: Callable[[], Iterable[int]]) -> None:

@@ -309,6 +309,7 @@ def logs(
 ) -> None:
     """Print what nodes wrote."""
     from wfctl import logs as logs_
+    from wfctl.screen import pour
 
     store = _store(ctx)
     empty = True
@@ -320,9 +321,7 @@ def logs(
 
     for chunk in logs_.read(store.find_run(id), node, follow=follow, raw=raw, note=note) if sys.stdout else ():
         empty = False
-        sys.stdout.buffer.write(chunk)
-        if follow:
-            sys.stdout.buffer.flush()
+        pour(chunk)
     if empty and node is not None and not held:
         _tell(f'"{node}" wrote nothing')
 

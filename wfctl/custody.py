@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wfctl import roster, sweep
 from wfctl.cage import Cage
-from wfctl.errors import StateError
+from wfctl.errors import BusyError, StateError
 from wfctl.guard import Guard
 from wfctl.journal import refusal, shown_command
 from wfctl.roster import Roster
@@ -105,7 +105,7 @@ class Custody:
 def end_own(folder: RunFolder, warn: Callable[[str], None]) -> int:
     """End what a dead engine has left of a run, whose lock is ours; how many that were.
 
-    Raises StateError, naming them, where some cannot be ended.
+    Raises StateError, naming them, where some cannot be ended, and BusyError where somebody else has them.
     """
     swept = _clear(folder.roster, wait=True)
     if swept is None:
@@ -147,6 +147,9 @@ def ended_text(run: str, count: int) -> str:
 def _clear(path: Path, *, wait: bool) -> sweep.Swept | None:
     try:
         return sweep.clear(str(path), wait=wait)
+    except BlockingIOError:  # as after somebody has removed the lock: there is another now, that is free
+        way_out = "end that process, or wait for it, then try again"
+        raise BusyError(f'the processes of run "{path.name}" are in the hands of another wfctl; {way_out}') from None
     except OSError as error:
         raise refusal("read", path, error) from None
 

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -261,17 +262,25 @@ def fetch(folder: RunFolder, output: object, stored: bool) -> object:
     if not stored:
         return output
     from wfctl import outputs
+    from wfctl.journal import refusal
 
     try:
         return outputs.fetch(str(folder.path), output, stored)
-    except (OSError, ValueError) as error:
-        raise StateError(f'an output of run "{folder.id}" cannot be read back: {error}') from None
+    except OSError as error:
+        raise refusal("read", Path(error.filename or folder.outputs), error) from None
+    except (ValueError, RecursionError):
+        file = output.get("file") if isinstance(output, Mapping) else None
+        path = folder.path / str(file)
+        raise StateError(f'"{path}" is damaged; put back a copy of the file, or run its node again') from None
 
 
 def _remove_tree(path: Path) -> None:
     # Nearly always empty: not worth the import of shutil.
     try:
         path.rmdir()
+    except NotADirectoryError:
+        with suppress(OSError):
+            path.unlink()  # a node put it there; to look into a pipe would hold us for ever
     except OSError:
         import shutil
 

@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from wfctl.errors import UsageError
 from wfctl.record import dataclass
@@ -254,10 +254,22 @@ def _view(write: Callable[[str], None], tail: Tail, screen: Screen) -> Plain:
 def say(text: str) -> None:
     """Print what a command was asked for. Raises UsageError where that is lost, but not where nobody reads it."""
 
-    def lost(error: OSError) -> None:
-        raise UsageError(f"standard output cannot be written: {(error.strerror or str(error)).lower()}")
+    writer(sys.stdout, _lost)(text)
 
-    writer(sys.stdout, lost)(text)
+
+def pour(chunk: bytes) -> None:
+    """Print bytes as they are. Raises UsageError where they are lost, BrokenPipeError where nobody reads them."""
+    try:
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _lost(error)
+
+
+def _lost(error: OSError) -> NoReturn:
+    raise UsageError(f"standard output cannot be written: {(error.strerror or str(error)).lower()}")
 
 
 def finish(outcome: Outcome, json: bool) -> None:

@@ -80,6 +80,14 @@ class RunFolder:
         """Which processes the run has, while it is driven. Beside the runs: one look finds what dead engines left."""
         return self.path.parent.parent / "live" / self.id
 
+    @property
+    def has_roster(self) -> bool:
+        """Whether there is one. Raises StateError where that cannot be told."""
+        try:
+            return self.roster.exists()
+        except OSError as error:
+            raise refusal("read", self.roster, error) from None
+
     def make_folders(self) -> None:
         """Make what is missing of `logs`, `outputs` and `tmp` (which is gone when a run ends). Raises StateError."""
         for path in (self.logs, self.outputs, self.tmp):

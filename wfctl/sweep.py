@@ -171,25 +171,34 @@ def sweep(entries: roster.Entries, limit: float = LIMIT, settled: Callable[[], b
 def clear(path: str, *, wait: bool = False) -> Swept | None:
     """Sweep by the roster at that path, and remove it where all has ended.
 
-    None where there is none, its run is alive, or somebody else is at it; with `wait`, the latter two are waited for.
-    Raises OSError.
+    None where there is none, its run is alive, or somebody else is at it; with `wait`, the latter two are waited for,
+    for as long as a sweep may take, and then it raises BlockingIOError. Raises OSError.
     """
     import fcntl
+
+    deadline = time.monotonic() + (LIMIT + 1 if wait else 0)
 
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not wait:
+                    return None
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_SOON)
         if not roster.is_at(fd, path):  # swept by another
             return None
         is_begun = os.fstat(fd).st_size > 0  # else its engine died before its first word
         swept = sweep(roster.read(fd)) if is_begun else Swept(0, [])
         if swept.is_clean:
             roster.discard(path)
-    except BlockingIOError:
-        return None
     finally:
         os.close(fd)
     return swept

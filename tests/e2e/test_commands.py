@@ -7,12 +7,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import CHILD, ROOT, Command
-from tests.e2e.conftest import Flow, Start, Status, Until, Valid
+from tests.e2e.conftest import Flow, Start, Status, Until, Valid, environ
 
 THREE = """
     nodes:
@@ -518,6 +520,16 @@ def test_status_tells_what_was_tolerated_where_files_are_and_the_way_out(
     assert wfctl("resume", "last").stderr.endswith(f"once mended: {way_out}")
 
 
+@pytest.mark.parametrize("words", [["logs", "last"], ["logs", "last", "b", "--raw"], ["output", "last", "a"]])
+def test_what_cannot_be_printed_is_told(words: list[str], wfctl: Command, flow: Flow, tmp_path: Path) -> None:
+    wfctl("run", flow("nodes: {a: {run: echo there, stdout: text}, b: {run: echo here}}"))
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "wfctl", *words]
+        shown = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=tmp_path, env=environ(tmp_path))
+    assert shown.returncode == 2
+    assert shown.stderr == b"wfctl: standard output cannot be written: no space left on device\n"
+
+
 def test_a_log_without_a_byte_is_not_offered_and_says_so(wfctl: Command, flow: Flow) -> None:
     assert "wfctl logs" not in wfctl("run", flow("nodes: {a: {run: exit 1}}")).stderr
     told = wfctl("logs", "last", "a")
@@ -527,7 +539,7 @@ def test_a_log_without_a_byte_is_not_offered_and_says_so(wfctl: Command, flow: F
 def test_a_run_whose_state_folder_is_removed_by_a_node_ends(wfctl: Command, flow: Flow) -> None:
     ended = wfctl("run", flow("nodes: {a: {run: rm -rf .wfctl}, b: {run: 'true', needs: [a]}}"))
     assert ended.returncode == 6
-    assert "wfctl: the state folder was removed while the run was going on; begin anew" in ended.stderr
+    assert "wfctl: the folder of the run is gone; if it was moved, `wfctl resume` goes on there; " in ended.stderr
 
 
 def test_logs_are_printed_whole_by_node_or_byte_for_byte(wfctl: Command, flow: Flow) -> None:

@@ -392,6 +392,74 @@ def test_a_damaged_definition_is_refused_in_words(content: bytes, cut_off: Path,
         assert "workflow.json" in ended.stderr
 
 
+@pytest.mark.parametrize("name", ["format", "lock", "journal.jsonl", "workflow.json", "a.1.log", "a.1.json", "tmp"])
+def test_a_pipe_where_a_file_of_the_state_was_holds_nobody(
+    name: str, flow: Flow, wfctl: Command, tmp_path: Path
+) -> None:
+    file = flow("nodes: {a: {run: \"echo hi; seq -s, 9 20000 | sed 's/.*/[&]/' > $WFCTL_OUTPUT\"}}")
+    assert wfctl("run", file).returncode == 0
+    (state,) = (tmp_path / ".wfctl").glob("runs/*/journal.jsonl")
+    place = next((tmp_path / ".wfctl").rglob(name), state.with_name(name))
+    place.unlink(missing_ok=True)
+    os.mkfifo(place)
+    verbs = ["status", "runs", "logs last", "logs last a -f", "output last a", "graph last", "cancel last",
+             "clean --older-than 1d", "resume last --from a", "run flow.yaml"]  # fmt: skip
+    for verb in verbs:
+        ended = wfctl(*verb.split())
+        assert ended.returncode in (0, 2, 6), (verb, ended.stderr)
+        assert "Traceback" not in ended.stderr
+        assert "Errno" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff", b"[" * 200_000, b'"' + b"x" * 40_000_000], ids=["empty", "bytes", "deep", "large"]
+)
+def test_a_damaged_output_is_refused_in_words(
+    content: bytes, flow: Flow, wfctl: Command, tmp_path: Path
+) -> None:
+    wfctl("run", flow("nodes: {a: {run: \"seq -s, 9 20000 | sed 's/.*/[&]/' > $WFCTL_OUTPUT\"}}"))
+    (kept,) = (tmp_path / ".wfctl").glob("runs/*/outputs/a.1.json")
+    kept.write_bytes(content)
+    ended = wfctl("output", "last", "a")
+    assert (ended.returncode, ended.stderr.count("\n"), ended.stdout) == (6, 1, "")
+    assert "a.1.json" in ended.stderr
+    kept.unlink()
+    assert "no such file or directory; " in wfctl("output", "last", "a").stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "code"),
+    [("live", "cancel last", 6), ("live", "clean --older-than 0s", 0), ("cache", "clean --older-than 0s", 0)],
+)
+def test_what_may_not_be_looked_into_is_told_in_words(
+    name: str, words: str, code: int, powerless: list[str], flow: Flow, start: Start, wfctl: Command, tmp_path: Path
+) -> None:
+    assert wfctl("run", flow("nodes: {a: {run: 'true'}}")).returncode == 0
+    folder = tmp_path / ".wfctl" / name
+    folder.chmod(0)
+    try:
+        ended = start(*words.split(), through=powerless)
+        said = ended.communicate(timeout=30)[1]
+        assert (ended.returncode, "Traceback" in said) == (code, False), said
+        assert name == "cache" or "check its owner and mode" in said
+    finally:
+        folder.chmod(0o700)
+
+
+def test_a_run_that_cannot_be_looked_at_keeps_no_other_from_being_cleaned_away(
+    flow: Flow, wfctl: Command, tmp_path: Path
+) -> None:
+    name = flow("nodes: {a: {run: 'true'}}")
+    for _ in range(2):
+        assert wfctl("run", name).returncode == 0
+    broken, sound = sorted((tmp_path / ".wfctl/runs").iterdir())
+    (broken / "lock").unlink()
+    (broken / "lock").mkdir()
+    ended = wfctl("clean", "--older-than", "0s")
+    assert (ended.returncode, ended.stdout) == (0, f"{sound.name}\n")
+    assert f'cannot read "{broken}/lock": is no file; ' in ended.stderr
+
+
 # -- what older versions left
 
 RELEASED = sorted((ROOT / "tests/cases/states").glob("format-*"))

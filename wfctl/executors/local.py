@@ -442,6 +442,7 @@ class LocalExecutor:
     def _pause(self) -> None:
         """Stop the jobs and then ourselves, as Ctrl-Z asks; when we go on, no timer has seen the time between."""
         began = time.monotonic()
+        self._adopted.look(self._leaders, self._guard_pid)
         self._signal_all(signal.SIGSTOP)
         self._paused(True)
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
@@ -465,6 +466,9 @@ class LocalExecutor:
                 for pid in (root, *descendants(root)):
                     if signals.group_of(pid) != child.pid:
                         signals.send(pid, number)
+        for root in () if self._spares else self._adopted.of(0):
+            for pid in (root, *descendants(root)):
+                signals.send(pid, number)
 
     # -- ending ----------------------------------------------------------------------------------------------
 

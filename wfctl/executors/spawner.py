@@ -17,7 +17,7 @@ from wfctl.values import unseal
 
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-GONE = "the state folder was removed while the run was going on; begin anew with `wfctl run`"
+GONE = "the folder of the run is gone; if it was moved, `wfctl resume` goes on there; else begin anew with `wfctl run`"
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 RESULT = APPEND | os.O_TRUNC                        # what is read as the output must hold this attempt's words alone
 SHELL = "/bin/sh"                                   # runs a program that the kernel takes for none
