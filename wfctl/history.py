@@ -47,6 +47,8 @@ def read_definition(folder: RunFolder, name: str) -> Definition:
         if content["format"] > FORMAT:
             raise StateError(f'"{path}" was written by a newer wfctl; upgrade wfctl')
         return Definition(file=content["file"], digest=content["digest"], data=content["data"])
+    except FileNotFoundError:
+        raise StateError(f'"{path}" is missing; put back a copy of it, or begin anew with `wfctl run`') from None
     except OSError as error:
         raise journal.refusal("read", path, error) from None
     except (ValueError, KeyError, TypeError, RecursionError):

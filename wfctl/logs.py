@@ -113,12 +113,24 @@ class Seals:
 
 def wrote(folder: RunFolder, node: str, attempts: int) -> bool:
     """Whether the first so many attempts of a node left a byte that `read` would show."""
-    return any(os.path.getsize(path) for attempt in range(1, attempts + 1) for path in _files(folder, node, attempt))
+    names = (history.log_name(node, n, suffix) for n in range(1, attempts + 1) for suffix in ("log", "out"))
+    return any(os.path.isfile(path) and os.path.getsize(path) for path in (folder.path / name for name in names))
 
 
 def _files(folder: RunFolder, node: str, attempt: int) -> list[str]:
     paths = [str(folder.path / history.log_name(node, attempt, suffix)) for suffix in ("log", "out")]
-    return [path for path in paths if os.path.isfile(path)]
+    return [path for path in paths if _is_there(path)]
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is such a log. Raises StateError where that cannot be told."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise journal.refusal("read", Path(path), error) from None
+    return True
 
 
 def _opened(path: str) -> BinaryIO:

@@ -414,9 +414,7 @@ def test_a_pipe_where_a_file_of_the_state_was_holds_nobody(
 @pytest.mark.parametrize(
     "content", [b"", b"\xff", b"[" * 200_000, b'"' + b"x" * 40_000_000], ids=["empty", "bytes", "deep", "large"]
 )
-def test_a_damaged_output_is_refused_in_words(
-    content: bytes, flow: Flow, wfctl: Command, tmp_path: Path
-) -> None:
+def test_a_damaged_output_is_refused_in_words(content: bytes, flow: Flow, wfctl: Command, tmp_path: Path) -> None:
     wfctl("run", flow("nodes: {a: {run: \"seq -s, 9 20000 | sed 's/.*/[&]/' > $WFCTL_OUTPUT\"}}"))
     (kept,) = (tmp_path / ".wfctl").glob("runs/*/outputs/a.1.json")
     kept.write_bytes(content)
@@ -429,13 +427,20 @@ def test_a_damaged_output_is_refused_in_words(
 
 @pytest.mark.parametrize(
     ("name", "words", "code"),
-    [("live", "cancel last", 6), ("live", "clean --older-than 0s", 0), ("cache", "clean --older-than 0s", 0)],
+    [
+        ("live", "cancel last", 6),
+        ("live", "clean --older-than 0s", 0),
+        ("cache", "clean --older-than 0s", 0),
+        ("runs/last/logs", "logs last", 6),
+        ("runs/last/logs", "logs last a -f", 6),
+    ],
 )
 def test_what_may_not_be_looked_into_is_told_in_words(
     name: str, words: str, code: int, powerless: list[str], flow: Flow, start: Start, wfctl: Command, tmp_path: Path
 ) -> None:
     assert wfctl("run", flow("nodes: {a: {run: 'true'}}")).returncode == 0
-    folder = tmp_path / ".wfctl" / name
+    (run,) = (tmp_path / ".wfctl/runs").iterdir()
+    folder = tmp_path / ".wfctl" / name.replace("last", run.name)
     folder.chmod(0)
     try:
         ended = start(*words.split(), through=powerless)

@@ -1,4 +1,4 @@
-"""How large logs have become, how full a disk is and how short of memory the machine, and how soon to look again.
+"""How large logs are, how full a disk is, how short of memory or files the machine, and how soon to look again.
 
 Knows no processes and reads no clock."""
 
@@ -85,6 +85,20 @@ class Disk:
         """How little was free when it was last looked at, and the way out."""
         free = f"only {self._free / 2**20:.1f} MiB are free" if self._free >= 2**16 else "nothing is free"
         return f'{free} on the disk of "{self._folder}"; make room there'
+
+
+def has_descriptors(count: int) -> bool:
+    """Whether this process may open so many files more."""
+    taken: list[int] = []
+    try:
+        while len(taken) < count:
+            taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    finally:
+        for fd in taken:
+            os.close(fd)
+    return True
 
 
 class Memory:

@@ -108,7 +108,8 @@ class LocalExecutor:
         StateError where the kernel has no pidfd (before Linux 5.4), UsageError where hardly any descriptor is left."""
         import resource
 
-        _see_to_descriptors()
+        if not gauge.has_descriptors(SPARE_DESCRIPTORS):    # who cannot watch a process cannot tell its end, nor be stopped
+            raise UsageError("too few files may be open here at once; raise the limit (ulimit -n 64)")
         try:
             os.close(os.pidfd_open(os.getpid()))
         except (AttributeError, OSError) as error:
@@ -585,18 +586,3 @@ class LocalExecutor:
         self._messages.append(
             Completion(job_id=child.job.id, ending=ending, code=code, seconds=seconds, error=error, reason=reason)
         )
-
-
-def _see_to_descriptors() -> None:
-    """See that there are as many as are to be spare: who cannot watch a process cannot tell its end, nor be stopped."""
-    taken: list[int] = []
-    try:
-        while len(taken) < SPARE_DESCRIPTORS:
-            taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-    except OSError as error:
-        if error.errno not in NO_DESCRIPTORS:
-            raise
-        raise UsageError("too few files may be open here at once; raise the limit (ulimit -n 64)") from None
-    finally:
-        for fd in taken:
-            os.close(fd)
