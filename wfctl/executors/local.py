@@ -108,7 +108,7 @@ class LocalExecutor:
         StateError where the kernel has no pidfd (before Linux 5.4), UsageError where hardly any descriptor is left."""
         import resource
 
-        if not gauge.has_descriptors(SPARE_DESCRIPTORS):    # who cannot watch a process cannot tell its end, nor be stopped
+        if not gauge.has_descriptors(SPARE_DESCRIPTORS):    # else no end would be seen, and no signal
             raise UsageError("too few files may be open here at once; raise the limit (ulimit -n 64)")
         try:
             os.close(os.pidfd_open(os.getpid()))
