@@ -152,6 +152,7 @@ def test_one_that_dies_at_once_each_time_is_not_started_without_end(
     monkeypatch.undo()
     monkeypatch.setattr("wfctl.guard._QUICK", 0.0)  # some time has passed
     post.guard.replace()
+    until(lambda: processes.guard_of(os.getpid()) is not None)  # its command line stands there a moment after its start
     assert post.guard.pid == found().pid
 
 
