@@ -159,9 +159,10 @@ def test_the_second_signal_ends_all_at_once_without_finally() -> None:
     assert (run.state.status, run.state.exit_code) == ("interrupted", 130)
 
 
-def test_two_signals_at_one_moment_leave_finally_out() -> None:
-    run = simulate(LONG, seconds=TIMES, signals=[(1.5, 2), (1.5, 2)])
-    assert "last/1" not in run.attempts
+@pytest.mark.parametrize(("second", "at"), [(2, 1.5), (15, 1.55), (1, 2.5)])
+def test_an_echo_of_the_first_signal_or_a_hangup_is_no_second(second: int, at: float) -> None:
+    run = simulate(LONG, seconds=TIMES, signals=[(1.5, 2), (at, second)])
+    assert run.timeline == "a[0-1] c[0-1.5] b[1-1.5] last[1.5-3.5]"
     assert run.state.exit_code == 130
 
 

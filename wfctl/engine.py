@@ -4,6 +4,7 @@ Knows no executor, no store, no view and no clock of its own: it is handed them.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable, Sequence
 
 from wfctl import events as ev
@@ -14,6 +15,10 @@ from wfctl.jobs import Clock, Completion, Executor, Job, Journal, LowDisk, Messa
 from wfctl.plan import Planned
 from wfctl.scope import During
 from wfctl.state import RunState, RunStatus
+
+ECHO = 0.1
+"""Seconds. Who stops a run often says it twice at once: timeout(1) tells the process and its group, a window that
+closes tells of it itself and by its shell. That is one wish, not two."""
 
 Watcher = Callable[[Sequence[ev.Event], RunState], None]
 """Told of the events of a turn, after they are kept. What it raises ends its watching, not the run."""
@@ -55,6 +60,7 @@ class Engine:
         self._point = point
         self._jobs: dict[str, Job] = {}
         self._batch: list[ev.Event] = []
+        self._signalled_at = float("-inf")
 
     def run(self) -> RunState:
         """Go on until nothing is left to do. Raises StateError where the state cannot be kept: then nothing runs."""
@@ -200,13 +206,19 @@ class Engine:
             return ev.RunSettled(time=now, state=RunStatus.FAILED, error=f"outputs: {error}")
         return ev.RunSettled(time=now, state=status, outputs=outputs)
 
+    def _signalled(self, number: int, now: float) -> None:
+        twice = self.state.stopping or self.state.signal is not None
+        if twice and (number == signal.SIGHUP or abs(now - self._signalled_at) < ECHO):
+            return
+        self._signalled_at = now
+        self.record(ev.RunStopping(time=now, signal=number, at_once=twice))
+        if twice:
+            self._executor.kill()
+
     def _take(self, message: Message) -> None:
         now = self._now()
         if isinstance(message, Signalled):
-            twice = self.state.stopping or self.state.signal is not None
-            self.record(ev.RunStopping(time=now, signal=message.number, at_once=twice))
-            if twice:
-                self._executor.kill()
+            self._signalled(message.number, now)
             return
         if isinstance(message, Paused):
             self.record(ev.RunPaused(time=now, seconds=round(message.seconds, 6)))
