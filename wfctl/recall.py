@@ -1,6 +1,6 @@
-"""What a workflow file was found to say the last time: its checked data, by the hash of its bytes.
+"""What earlier commands found out and later ones can do without: plain data by a key, in a folder.
 
-Knows nothing of YAML or of schemas: it saves a start the reading and checking of a file that has not changed."""
+Knows nothing of what the data say: the checked content of a workflow file, or how long its nodes took."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 from wfctl import journal
 
 MOST = 64
-"""Files that are remembered; beyond that the oldest go."""
+"""Keys that a folder remembers; beyond that those go that were put there longest ago."""
 
 _LARGEST = 1 << 30  # bytes of one
 
 
 class Recall:
-    """A folder of checked data. `basis` is what they were checked by: of another basis nothing is remembered.
+    """A folder of data. `basis` is what they were made by: of another basis nothing is remembered.
 
     It is an aid: what cannot be read, or not be written, is as if it had never been there.
     """
@@ -29,10 +29,10 @@ class Recall:
         self._folder = folder
         self._basis = f"{zlib.crc32(basis):08x}"
 
-    def get(self, digest: str) -> dict[str, Any] | None:
-        """The data of the file with that hash."""
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The data under a key, which is 32 hexadecimal digits or more."""
         try:
-            content = journal.content(self._path(digest), _LARGEST)
+            content = journal.content(self._path(key), _LARGEST)
             seal, _, body = content.partition(b"\n")
             if int(seal, 16) != zlib.crc32(body):
                 return None
@@ -41,10 +41,10 @@ class Recall:
             return None
         return data if isinstance(data, dict) else None
 
-    def put(self, digest: str, data: dict[str, Any]) -> None:
-        """Remember the data of a file that was found good."""
+    def put(self, key: str, data: dict[str, Any]) -> None:
+        """Remember the data in place of what was under that key; of two who do so at once, one is heard."""
         body = json.dumps(data, separators=(",", ":")).encode()
-        path = self._path(digest)
+        path = self._path(key)
         draft = path.with_suffix(f".{os.getpid()}")
         try:
             self._folder.parent.mkdir(0o700, exist_ok=True)
@@ -56,8 +56,8 @@ class Recall:
             with suppress(OSError):
                 draft.unlink()
 
-    def _path(self, digest: str) -> Path:
-        return self._folder / f"{digest[:32]}-{self._basis}.json"
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key[:32]}-{self._basis}.json"
 
     def _forget(self) -> None:
         with os.scandir(self._folder) as entries:
