@@ -131,7 +131,7 @@ def test_a_run_that_lasts_gets_a_cage_for_those_that_run_and_those_to_come(wfctl
     assert wfctl("run", "flow.yaml").returncode == 0
     early, late = group(tmp_path / "early.txt"), group(tmp_path / "late.txt")
     assert early == late
-    home = cages._own_folder()
+    home = cages.own_folder()
     assert home is not None
     assert not os.path.exists(f"{home}/{late.rpartition('/')[2]}")
 
@@ -168,7 +168,7 @@ def test_a_run_with_a_detached_node_has_no_cage(wfctl: Command, tmp_path: Path) 
 
 @pytest.mark.parametrize("own", [None, "/nonexistent"])
 def test_where_none_can_be_made_there_is_none(own: str | None, nonce: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cages, "_own_folder", lambda: own)
+    monkeypatch.setattr(cages, "own_folder", lambda: own)
     cage = Cage.below(nonce)
     assert cage is None or not cage.make()
 
@@ -186,7 +186,7 @@ def test_where_there_are_limits_there_is_none_for_it_would_hide_them_from_who_lo
     name: str, text: str, made: bool, nonce: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / name).write_text(text)
-    monkeypatch.setattr(cages, "_own_folder", lambda: str(tmp_path))
+    monkeypatch.setattr(cages, "own_folder", lambda: str(tmp_path))
     assert (Cage.below(nonce) is not None) == made
 
 

@@ -31,10 +31,7 @@ class Cage:
         None where there is no cgroup v2, or where ours has limits: programs that look there for how much they may use,
         as Java does, would see none.
         """
-        try:
-            home = _own_folder()
-        except OSError:
-            return None
+        home = own_folder()
         return cls(f"{home}/{_PREFIX}{nonce}") if home is not None and not _is_limited(home) else None
 
     @classmethod
@@ -68,13 +65,14 @@ class Cage:
             self._moving.pop().acquire()
 
     def has(self, pid: int | str) -> bool:
-        """Whether that process is in the cage, or in a cgroup below it."""
+        """Whether that process is in the cage, or in a cgroup below it, or in one of its jobs beside it."""
         try:
             with open(f"/proc/{pid}/cgroup", "rb") as file:
                 groups = file.read()
         except OSError:
             return False
-        return os.fsencode(f"/{os.path.basename(self.path)}/") in groups.replace(b"\n", b"/")
+        name = os.fsencode(f"/{os.path.basename(self.path)}")
+        return name + b"/" in groups.replace(b"\n", b"/") or name + b"." in groups
 
     @property
     def is_empty(self) -> bool:
@@ -123,23 +121,31 @@ class Cage:
         self._moving.append(lock)
 
 
-def _own_folder() -> str | None:
-    """The folder of the cgroup v2 that this process is in. It may be mounted alone, or beside those of v1."""
+def own_folder(controller: str = "") -> str | None:
+    """The folder of the cgroup v2 that this process is in, or of that of v1 for a controller; None without one.
+
+    That of v2 may be mounted alone, or beside those of v1.
+    """
     own = None
-    with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            if line.startswith("0::"):
-                own = line[3:].rstrip("\n")
-    if own is None:
-        return None
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            place, _, what = line.partition(" - ")
-            if what.startswith("cgroup2 "):
-                root, folder = place.split()[3:5]
-                below = own if root == "/" else own.removeprefix(root)
-                if "\\" not in folder and (root == "/" or below != own):
-                    return (folder + below).rstrip("/")
+    try:
+        with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                _, controllers, path = line.rstrip("\n").split(":", 2)
+                if controller in controllers.split(","):
+                    own = path
+        if own is None:
+            return None
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                place, _, what = line.partition(" - ")
+                kind, *_, options = what.split() or ("", "")
+                if kind == ("cgroup" if controller else "cgroup2") and (controller or options) in options.split(","):
+                    root, folder = place.split()[3:5]
+                    below = own if root == "/" else own.removeprefix(root)
+                    if "\\" not in folder and (root == "/" or below != own):
+                        return (folder + below).rstrip("/")
+    except OSError:
+        pass
     return None
 
 

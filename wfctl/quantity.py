@@ -9,6 +9,7 @@ from typing import TypeGuard
 
 _DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in ("d", "h", "m", "s", "ms")))
 _SECONDS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
+_PERIODS = dict(zip(("d", "h", "m", "s", "ms"), _SECONDS, strict=True))
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGTP]?i?B?)")
 _BYTES = {
@@ -91,6 +92,18 @@ def amount(name: str, value: object) -> int:
     if number == int(number):
         return int(number)
     raise ValueError(f"{name} is counted in whole units, got {shown(value)}")
+
+
+def rate(value: object) -> float | None:
+    """`5/s`, `30/m` or `100/h` as tokens in a second; None for `none`. ValueError says what is wrong."""
+    if value == "none":
+        return None
+    count, slash, unit = value.partition("/") if isinstance(value, str) else ("", "", "")
+    if slash and _NUMBER.fullmatch(count) and unit in _PERIODS and (number := float(count)) > 0:
+        per_second = number / _PERIODS[unit]
+        if 1e-7 <= per_second <= 1e6:
+            return per_second
+    raise ValueError(f"expected a rate such as 5/s, 30/m or 100/h, got {shown(value)}")
 
 
 def _within(value: object, most: float) -> TypeGuard[int | float]:

@@ -55,3 +55,9 @@ class TestSimulated(ExecutorContract):
             impossible=lambda job_id: job(job_id, -1),
         )
         executor.close()
+
+    @pytest.mark.parametrize("until", [1000.35, 1000.3500000004, 1000.3499999996])
+    def test_who_waited_until_a_moment_finds_it_over_in_whole_microseconds(self, bench: Bench, until: float) -> None:
+        """As the engine reads the clock: else it would ask for that moment again, for ever."""
+        bench.executor.wait(until)
+        assert until <= round(bench.clock.now(), 6) == bench.clock.now() <= until + 1e-6

@@ -18,8 +18,12 @@ from wfctl.executors import gauge, signals
 from wfctl.executors.adopted import Adopted, descendants
 from wfctl.executors.child import Child
 from wfctl.executors.spawner import NO_DESCRIPTORS, NO_SECRETS, Spawner
-from wfctl.jobs import Clock, Completion, Ending, Guard, Job, LowDisk, Message, Paused, Roster, Signalled
+from wfctl.jobs import Clock, Completion, Ending, Guard, Job, LowDisk, Message, Paused, Roster, Signalled, Woken
 from wfctl.quantity import shown_amount
+
+TYPE_CHECKING = False  # as `typing` has it
+if TYPE_CHECKING:
+    from wfctl.executors.fence import Fence
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 HANDLED = (*SIGNALS, signal.SIGTSTP, signal.SIGCONT)
@@ -44,7 +48,8 @@ class LocalExecutor:
     sealed, and `state` a folder whose disk must keep some room. `roster` is told of every process, and `guard`
     replaced when it dies. `enclose` is called once, when jobs have run for a while, a second at most: it may keep all
     processes, those that it is handed and those to come, where none can hide. `paused` is called with True before
-    Ctrl-Z stops the run, and with False when it goes on, or the terminal may have been others' meanwhile.
+    Ctrl-Z stops the run, and with False when it goes on, or the terminal may have been others' meanwhile. `warn` hears
+    what cannot be done. `bell` is a descriptor that is readable when other runs may have given something back.
     Use as `with executor:` (or `open`, `close`) in the main thread: signals arrive there.
     """
 
@@ -62,6 +67,8 @@ class LocalExecutor:
         guard: Guard | None = None,
         enclose: Enclose | None = None,
         paused: Callable[[bool], None] = lambda on: None,
+        warn: Callable[[str], None] = lambda text: None,
+        bell: int = -1,
     ) -> None:
         self._clock = clock
         self._root = root
@@ -77,6 +84,9 @@ class LocalExecutor:
         self._guard_fd = -1
         self._enclose = enclose
         self._paused = paused
+        self._warn = warn
+        self._bell = bell
+        self._fence: Fence | None = None                    # made for the first job with limits
         self._adopted = Adopted()
         self._children: dict[str, Child] = {}
         self._leaders: dict[int, str] = {}                  # marks by pid, of all that are not reaped
@@ -121,6 +131,8 @@ class LocalExecutor:
         self._epoll = select.epoll()
         self._wakeup, self._wakeup_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._epoll.register(self._wakeup, select.EPOLLIN)
+        if self._bell >= 0:
+            self._epoll.register(self._bell, select.EPOLLIN)
         # What is ignored gets the handler too (and is dropped in `_hear`): unlike SIG_IGN it ends with exec.
         self._handlers = {n: signal.signal(n, signals.noted) for n in HANDLED}
         # An ignored SIGCHLD would let the kernel reap our children, and a blocked signal never arrives.
@@ -211,9 +223,11 @@ class LocalExecutor:
             self._marks += 1
             mark = f"{self._nonce}.{self._marks}" if self._nonce else ""
             try:
-                pid = self._spawner.spawn(job, mark)
+                pid = self._spawner.spawn(job, mark, self._fenced(job))
             except (OSError, ValueError) as failure:
                 error = failure
+                if self._fence is not None:
+                    self._fence.ended(job, failed=False)
             else:
                 self._tries = 0
                 self._leaders[pid] = mark
@@ -231,6 +245,16 @@ class LocalExecutor:
         else:
             self._tell_not_started(job.id, self._spawner.reason(error, job))
         return True
+
+    def _fenced(self, job: Job) -> Sequence[str]:
+        """The words that put a job inside of its limits."""
+        if job.limits is None:
+            return ()
+        if self._fence is None:
+            from wfctl.executors.fence import Fence
+
+            self._fence = Fence(self._nonce, self._warn)
+        return self._fence.words(job)
 
     def _take_in(self, child: Child, before: float) -> None:
         job = child.job
@@ -301,13 +325,15 @@ class LocalExecutor:
         """Sleep until something happened, a timer is due or `longest` seconds are over; take in what there is."""
         if self._timers:
             longest = min(longest, max(0.0, self._timers[0][0] - time.monotonic()))
-        ready = self._epoll.poll(min(longest, LONGEST_SLEEP), len(self._watched) + 2)
+        ready = self._epoll.poll(min(longest, LONGEST_SLEEP), len(self._watched) + 3)
         ended: list[Child] = []
         for fd, _ in ready:
             if fd == self._wakeup:
                 self._hear()
             elif fd == self._guard_fd:
                 self._replace_guard()
+            elif fd == self._bell:
+                self._messages.append(Woken())
             else:
                 child = self._watched.pop(fd)
                 self._unwatch(fd)
@@ -399,8 +425,9 @@ class LocalExecutor:
             self._set_timer(self._look, now + self._pause_of_looks)
 
     def _all(self) -> Iterator[int]:
-        """All processes of all jobs, wherever they went to."""
-        for root in (*self._leaders, *self._adopted.owned()):
+        """All processes of all jobs, wherever they went to, but those that a fence holds already."""
+        limited = {c.pid for c in self._children.values() if self._fence is not None and self._fence.encloses(c.job)}
+        for root in (*(pid for pid in self._leaders if pid not in limited), *self._adopted.owned()):
             yield from (root, *descendants(root))
 
     def _log_of(self, child: Child) -> gauge.Log | None:
@@ -569,7 +596,11 @@ class LocalExecutor:
             else:
                 ending, code = Ending.EXITED, os.WEXITSTATUS(status)
             killed = (Ending.KILLED, signal.SIGKILL), (Ending.EXITED, 128 + signal.SIGKILL)     # itself, or its child
-            if not child.killed and (ending, code) in killed and self._memory.was_short():
+            failed = (ending, code) != (Ending.EXITED, 0)
+            if self._fence is not None and (why := self._fence.ended(child.job, failed)):
+                error = f"{error or f'exit code {code}'}, {why}"
+                self._memory.was_short()    # that was this one
+            elif not child.killed and (ending, code) in killed and self._memory.was_short():
                 error = f"{error or f'exit code {code}'}, out of memory; let it use less, or lower concurrency"
         if child.slot is not None and self._roster is not None:
             self._roster.leave(child.slot)

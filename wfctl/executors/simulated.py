@@ -47,7 +47,9 @@ class SimulatedExecutor:
         if not self._ends or (until is not None and until < self._ends[0][0]):
             if until is None:
                 raise RuntimeError("waiting for ever: no job runs")
-            self._now = max(self._now, until)
+            # Events count microseconds, and so does who asks again: a moment between two of them would never be over.
+            at = round(until, 6)
+            self._now = max(self._now, at if at >= until else round(at + 1e-6, 6))
             return []
         self._now = max(self._now, self._ends[0][0])
         ended: list[Message] = []

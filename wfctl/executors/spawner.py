@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from wfctl.errors import StateError
@@ -42,17 +42,18 @@ class Spawner:
         # Dispositions that are ignored are inherited through exec; Python itself ignores SIGPIPE and SIGXFSZ.
         self._ignored = [n for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN]
 
-    def spawn(self, job: Job, mark: str = "") -> int:
+    def spawn(self, job: Job, mark: str = "", before: Sequence[str] = ()) -> int:
         """The pid of the new session's leader. OSError and ValueError as the system and Python give them.
 
-        `mark` joins the nonces, so that whatever comes of the process can be told from all others of the run."""
+        `mark` joins the nonces, so that whatever comes of the process can be told from all others of the run. The words
+        `before` those of the job name a program that becomes the job's in the end."""
         for folder in job.folders:
             os.makedirs(self.at(folder), exist_ok=True)
         for path, content in job.files.items():
             with open(self.at(path), "wb") as file:
                 file.write(content)
         cwd = self._base if job.cwd is None else self.at(job.cwd)
-        env = {**self._environ, "PWD": os.path.join(self._root, cwd) if cwd else self._root, **job.env}
+        env = {**self._environ, "PWD": os.path.join(self._root, cwd) if cwd else self._root, **_seen(job), **job.env}
         if job.detach and self._nonce:
             _take_out(env, self._nonce)
         elif mark:
@@ -60,8 +61,12 @@ class Spawner:
         for name, sealed in job.sealed.items():
             env[name] = unseal(sealed, self._secrets)
         program = _find(job.argv[0] if job.argv else "", env.get("PATH", os.defpath), cwd)
+        argv = job.argv
+        if before:
+            argv = (*before, program, *argv[1:])
+            program = before[0]
         try:
-            return self._spawn_program(cwd, program, job.argv, job, env)
+            return self._spawn_program(cwd, program, argv, job, env)
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 raise
@@ -162,6 +167,14 @@ class Spawner:
             f"arguments and environment are more than the system allows; the largest is {what} with {size:,} bytes;"
             f" {way_out}"
         )
+
+
+def _seen(job: Job) -> dict[str, str]:
+    """Which devices the job may use, in variables. One that was given none sees none of those that are dealt out."""
+    if job.devices is None:
+        return {}
+    devices = ",".join(job.devices)
+    return {"CUDA_VISIBLE_DEVICES": devices, "WFCTL_GPU": devices}
 
 
 def _take_out(env: dict[str, str], nonce: str) -> None:
