@@ -4,14 +4,16 @@ Draws nothing."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from wfctl import history
+from wfctl.budget import DEVICES
 from wfctl.history import Record
-from wfctl.node import LEVELS
-from wfctl.plan import Plan
+from wfctl.plan import DEFAULT_ESTIMATE, Plan
 from wfctl.renderers.picture import Picture, PictureEdge, PictureNode
-from wfctl.renderers.timeline import Bar, Timeline, Usage
+from wfctl.renderers.text import duration, number, plural
+from wfctl.renderers.timeline import Bar, Resource, Timeline
 
 if TYPE_CHECKING:
     from wfctl.forecast import Forecast
@@ -41,38 +43,73 @@ def picture(plan: Plan, record: Record | None = None) -> Picture:
 
 def timeline(forecast: Forecast) -> Timeline:
     """A forecast as the timeline that is drawn of it."""
-
     plan, critical = forecast.plan, set(forecast.plan.critical_path)
-    bars = tuple(
-        Bar(
-            node=name,
-            start=start,
-            finish=forecast.finish[name],
-            critical=name in critical,
-            level=LEVELS[plan.nodes[name].level],
-            note="if its `when` holds" if forecast.assumed(name) else "",
+    bars = [
+        Bar(name, 0.0, 0.0, note="served", cached=True, level=forecast.level(name))
+        for name, planned in plan.nodes.items()
+        if planned.given
+    ]
+    for name, start in forecast.start.items():
+        bars.append(
+            Bar(
+                node=name,
+                start=start,
+                finish=forecast.finish[name],
+                critical=name in critical,
+                level=forecast.level(name),
+                note="if its `when` holds" if forecast.assumed(name) else "",
+                demand=forecast.resources(name),
+            )
         )
-        for name, start in forecast.start.items()
-    )
-    wanted = {name for planned in plan.nodes.values() for name, _ in planned.demand}
-    usage = []
-    for name, budget in plan.budget.items():
-        if name in wanted:
-            unit: Any = "cpu" if name == "cpu" else "bytes" if budget >= 1024 * 1024 else "count"
-            scale = 1000 if name == "cpu" else 1
-            steps = tuple((moment, amount / scale) for moment, amount in forecast.usage(name))
-            usage.append(Usage(name, budget / scale, unit, steps))
-    left_out = [n for n, p in plan.nodes.items() if n not in forecast.start and not p.given]
-    notes = [f"not in the plan, for it assumes success: {', '.join(left_out[:8])}"] if left_out else []
-    unsaid = sum(1 for name in forecast.start if plan.nodes[name].node.estimate is None)
-    if unsaid:
-        notes.append(f"{unsaid} of {len(bars)} nodes have no estimate and count as 1s")
+    bounds = forecast.bounds
     return Timeline(
         workflow=plan.name,
         makespan=forecast.makespan,
-        bounds={name: bound for name, bound in plan.bounds.items() if bound > 0},
-        bars=bars,
-        usage=tuple(usage),
+        bounds={"critical path": bounds["critical_path"], f"work / {forecast.scarcest}": bounds["work"]},
+        bars=tuple(bars),
+        resources=_resources(forecast),
         concurrency=plan.concurrency,
-        notes=tuple(notes),
+        scarcest=forecast.scarcest,
+        notes=tuple(_notes(forecast)),
     )
+
+
+def _resources(forecast: Forecast) -> tuple[Resource, ...]:
+    """What nodes of the plan hold; what nobody asks for tells nothing."""
+    wanted = {name for node in forecast.start for name, _ in forecast.plan.nodes[node].demand}
+    resources = []
+    for name, budget in forecast.budget.items():
+        if name in wanted:
+            unit: Any = "cpu" if name == "cpu" else "bytes" if budget >= 1024 * 1024 else "count"
+            devices = forecast.plan.devices or tuple(map(str, range(int(min(budget, 64)))))
+            resources.append(Resource(name, budget, unit, devices if name == DEVICES else ()))
+    return tuple(resources)
+
+
+def _notes(forecast: Forecast) -> list[str]:
+    """What must be known beside the picture: who is not in it, and what its times are made of."""
+    notes = []
+    if search := forecast.search:
+        made, shorter = f"{plural(search['plans'], 'plan')} made in {duration(search['seconds'])}", 0.0
+        if search["after"] < search["before"]:
+            shorter = max(100 * (1 - search["after"] / search["before"]), 0.1)
+        best = f"the best is {number(shorter)} % shorter than the first" if shorter else "the first is the best"
+        notes.append(f"order: of {made} {best}")
+    elif forecast.improved:
+        notes.append("order: planned ahead; a run follows it")
+    if left_out := forecast.left_out():
+        told = ", ".join(f"{name} ({why})" for name, why in list(left_out.items())[:8])
+        notes.append(f"not in the plan: {told}" + (f" and {len(left_out) - 8} more" if len(left_out) > 8 else ""))
+    counts = Counter(forecast.plan.nodes[name].source for name in forecast.start)
+    if set(counts) - {"declared"}:
+        told = ", ".join(f"{counts[source]} {words}" for source, words in _SOURCES.items() if counts[source])
+        notes.append(f"estimates: {told}")
+    return notes
+
+
+_SOURCES = {
+    "history": "from history",
+    "declared": "declared",
+    "kind": "from others of the kind",
+    "assumed": f"assumed ({DEFAULT_ESTIMATE:g}s)",
+}

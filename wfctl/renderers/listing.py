@@ -19,7 +19,7 @@ MANY = 100
 _ATTENTION = ("failed", "timed_out", "undo_failed", "waiting_input", "interrupted", "running", "retrying", "undoing")
 _OF_OTHERS = ("waiting", "ready", "succeeded", "cached", "skipped", "cancelled", "undone")
 _QUIET = ("succeeded", "cached")
-_SECONDS = ("timeout", "grace", "estimate", "delay", "max_delay", "max_time")
+_SECONDS = ("timeout", "grace", "deadline", "estimate", "delay", "max_delay", "max_time")
 
 
 # -- one run

@@ -6,15 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING
 
 from wfctl import events as ev
 from wfctl.noderun import FINAL
 from wfctl.plan import Plan
 from wfctl.renderers.plain import ended_as
+from wfctl.renderers.text import duration, number
 from wfctl.state import RunState
 
+if TYPE_CHECKING:
+    from wfctl.optimize import Progress as Search
+
 ENOUGH = 3
-"""Nodes without an estimate that must have succeeded before theirs is guessed from what they took."""
+"""Nodes without an estimate of their own that must have succeeded before theirs is guessed from what they took."""
 
 
 @dataclass(slots=True)
@@ -93,11 +99,12 @@ class Progress:
             pace.count += 1
 
     def _pace(self, node: str) -> _Pace:
-        return self._unsaid if self.plan.nodes[node].node.estimate is None else self._said
+        return self._unsaid if self.estimate(node) is None else self._said
 
     def estimate(self, node: str) -> float | None:
-        """Seconds that somebody who knows said this node needs."""
-        return self.plan.nodes[node].node.estimate
+        """Seconds that this node needs, by its last successes or by somebody who knows; not by others of its kind."""
+        planned = self.plan.nodes[node]
+        return planned.estimate if planned.source in ("history", "declared") else None
 
     def left(self, now: float) -> float | None:
         """Seconds that the run may still take: by the work that is left, and by the longest path; None if unknown."""
@@ -129,3 +136,12 @@ class Progress:
         planned = self.plan.nodes[self._head]
         started = self.running.get(self._head)
         return planned.tail - (min(now - started, planned.estimate) if started is not None else 0.0)
+
+
+def search_line(elapsed: float, seconds: float, progress: Search) -> str:
+    """How far a search for a better plan is."""
+    above = progress.makespan / progress.bound - 1 if progress.bound > 0 else 0.0
+    place = f"{100 * above:.1f} % above the lower bound" if above > 1e-9 else "at the lower bound"
+    of = f" of {duration(seconds)}" if isfinite(seconds) else ""
+    found = f"{duration(progress.makespan)}, {place}, {number(progress.schedules)} plans"
+    return f"searching {duration(elapsed)}{of}: {found}"
