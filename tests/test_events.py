@@ -22,6 +22,7 @@ FULL: list[ev.Event] = [
     ),
     ev.RunResumed(time=1.0, again=("a", "b"), version="1"),
     ev.RunUpdated(time=1.0, digest="d", definition="w.json", request={}),
+    ev.RunPlanned(time=1.0, reason="drift", order=("a", "b"), start=(0.0, 2.5), estimates=(2.5, 1.0)),
     ev.RunStopping(time=1.0, signal=2, at_once=True),
     ev.RunHalted(time=1.0, reason="low_disk", error="the disk is full"),
     ev.RunPaused(time=1.0, seconds=2.5),

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.simulate import build, flow
+from wfctl.drawing import timeline as timeline_of
 from wfctl.forecast import Forecast, forecast
 from wfctl.plan import Request
 
@@ -91,10 +92,15 @@ def test_the_timeout_of_the_run_ends_no_plan() -> None:
     assert told.makespan == 10
 
 
-def test_what_is_given_takes_no_time_and_is_not_told() -> None:
+def test_what_is_given_is_served_and_takes_no_time() -> None:
     told = foretold({"a": {"estimate": 9}, "b": {"when": "${{ nodes.a.output == 7 }}"}}, Request(start_from=("b",)))
     assert timeline(told) == "b[0-1]"
-    assert list(told.document()["nodes"]) == ["b"]
+    shown = told.document()["nodes"]
+    assert [(name, n["start"], n["finish"], n["cached"]) for name, n in shown.items()] == [
+        ("a", 0.0, 0.0, True),
+        ("b", 0.0, 1.0, False),
+    ]
+    assert (shown["a"]["estimate"], shown["a"]["estimate_from"]) == (None, None)
 
 
 def test_any_succeeded_does_not_wait_in_the_bound_either() -> None:
@@ -109,19 +115,79 @@ def test_finally_counts_for_no_makespan() -> None:
     assert (timeline(told), told.makespan) == ("a[0-1] f[1-10]", 1)
 
 
-def test_usage_is_told_from_each_moment_on() -> None:
-    nodes = {"a": {"resources": {"gpu": 2}, "estimate": 2}, "b": {"resources": {"gpu": 1}}, "c": {"needs": ["b"]}}
-    assert foretold(nodes, resources={"gpu": 3}).usage("gpu") == ((0, 3), (1, 2), (2, 0))
+def test_nodes_that_are_left_out_are_told_with_the_reason() -> None:
+    nodes = {
+        "a": {"when": False},
+        "b": ["a"],
+        "c": {"needs": ["a"], "trigger": "all_done"},
+        "d": {"needs": ["c"], "trigger": "any_failed"},
+    }
+    told = foretold(nodes)
+    assert told.left_out() == {"a": "its `when` is false", "b": "needs what does not run", "d": "waits for a failure"}
+    notes = timeline_of(told).notes
+    assert notes[0] == f"not in the plan: {', '.join(f'{name} ({why})' for name, why in told.left_out().items())}"
 
 
-def test_a_plan_needs_no_more_than_its_file() -> None:
-    plan, _ = build(flow({"a": []}))
+def test_where_estimates_come_from_is_counted_once() -> None:
+    nodes = {"a": {"estimate": 2}, "b": [], "c": []}
+    assert timeline_of(foretold(nodes)).notes == ("estimates: 1 declared, 2 assumed (1s)",)
+    assert timeline_of(foretold({"a": {"estimate": 2}})).notes == ()
+
+
+def test_of_the_bounds_by_work_that_of_the_scarcest_counts() -> None:
+    nodes = {name: {"resources": {"gpu": 1, "cpu": 1.5}} for name in "abc"}
+    told = foretold(nodes, resources={"gpu": 1, "cpu": 3})
+    assert (told.scarcest, told.bounds) == ("gpu", {"critical_path": 1.0, "work": 3.0})
+    assert timeline_of(told).bounds == {"critical path": 1.0, "work / gpu": 3.0}
+
+
+def test_devices_keep_their_names_in_the_picture() -> None:
+    nodes = {name: {"resources": {"gpu": 1, "memory": "2GiB"}} for name in "ab"}
+    wide = {"gpu": 4, "memory": "8GiB", "disk": 3}
+    shown = timeline_of(foretold(nodes, Request(cores=2, devices=("3", "GPU-8f")), resources=wide)).resources
+    assert [(r.name, r.budget, r.unit, r.names) for r in shown] == [
+        ("gpu", 2, "count", ("3", "GPU-8f")),
+        ("memory", 8 * 2**30, "bytes", ()),
+    ]
+
+
+def test_a_plan_tells_all_that_a_run_can_be_compared_with() -> None:
+    plan, _ = build(flow({"a": {"resources": {"cpu": 0.5}}, "b": {"estimate": "2s"}}, resources={"cpu": 2}))
     assert forecast(plan).document() == {
-        "makespan": 1.0,
-        "lower_bound": 1.0,
-        "critical_path": ["a"],
+        "makespan": 2.0,
+        "lower_bound": 2.0,
+        "bounds": {"critical_path": 2.0, "work": 0.75},
+        "scarcest": "slots",
+        "workflow": "flow",
+        "policy": "priority",
+        "improved": False,
+        "search": None,
+        "concurrency": 4,
+        "resources": {"cpu": 2.0},
+        "critical_path": ["b"],
         "nodes": {
-            "a": {"start": 0.0, "finish": 1.0, "cached": False, "level": "normal", "score": None, "assumed": False},
+            "a": {
+                "start": 0.0,
+                "finish": 1.0,
+                "cached": False,
+                "level": "normal",
+                "score": 0.4625,
+                "assumed": False,
+                "estimate": 1.0,
+                "estimate_from": "assumed",
+                "resources": {"cpu": 0.5},
+            },
+            "b": {
+                "start": 0.0,
+                "finish": 2.0,
+                "cached": False,
+                "level": "normal",
+                "score": 0.6,
+                "assumed": False,
+                "estimate": 2.0,
+                "estimate_from": "declared",
+                "resources": {},
+            },
         },
     }
 

@@ -74,7 +74,7 @@ def test_it_holds_lock_and_roster_and_nothing_else_of_ours(post: Post) -> None:
     assert [held[fd] for fd in "012"] == ["/dev/null"] * 3
     own = {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in (post.lock, post.roster.fd)}
     assert set(own.values()) <= set(held.values())
-    assert len(held) == 7  # and the lifeline, and the engine
+    assert len(held) == 8  # and the lifeline, the engine, and nothing where what is shared with other runs would be
 
 
 def test_it_has_a_session_of_its_own_and_no_nonce_of_this_run(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:

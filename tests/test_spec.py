@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.simulate import build, flow
-from wfctl import spec
+from wfctl import score, spec
 from wfctl.errors import dotted
 
 Faults = list[tuple[str, str, str]]
@@ -190,31 +190,67 @@ def test_a_kind_of_later_is_refused(kind: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("deadline", "5m"), ("business_value", 3), ("user_level", "vip"), ("group", "g"),
-        ("limit", "hard"), ("idempotency", True), ("checkpoint", True), ("compensate", "none"), ("pivot", True),
+        ("idempotency", True), ("checkpoint", True), ("compensate", "none"), ("pivot", True),
         ("for_each", [1]), ("collect", "first"),
     ],
 )  # fmt: skip
 def test_a_key_of_later_is_refused_and_its_harmless_value_is_not(key: str, value: object) -> None:
     assert faults(flow({"a": {key: value}})) == [(f"nodes.a.{key}!", f'"{key}" is not available yet', "take it out")]
-    harmless = {"limit": "soft", "idempotency": False, "checkpoint": False, "pivot": False}
+    harmless = {"idempotency": False, "checkpoint": False, "pivot": False}
     assert key not in harmless or faults(flow({"a": {key: harmless[key]}})) == []
 
 
+def test_a_key_of_the_file_of_later_is_refused() -> None:
+    data = flow({"a": []}, rollback={"strategy": "none"})
+    assert [where for where, what, _ in faults(data) if "available" in what] == ["rollback!"]
+
+
+# -- budgets
+
+
+def test_a_budget_has_an_amount_a_reserve_a_rate_and_may_be_shared() -> None:
+    supplies = {
+        "cpu": {"amount": 4, "reserve": 0.5},
+        "gpu": {"amount": "${{ params.n }}", "share": "machine", "reserve": 1},
+        "api": {"amount": 9, "rate": "${{ params.r }}", "share": "run"},
+        "disk": "2GiB",
+    }
+    params = {"n": {"default": 3}, "r": {"default": "90/m"}}
+    plan, problems = build(flow({"a": {"resources": {"gpu": 2}}}, resources=supplies, params=params))
+    assert problems == []
+    assert plan.budget == {"cpu": 3500, "gpu": 2, "api": 9, "disk": 2 * 2**30}
+    assert (plan.rates, plan.shared) == ({"api": 1.5}, {"gpu": (3, 1)})
+
+
 @pytest.mark.parametrize(
-    ("keys", "where"),
+    ("supply", "where", "what"),
     [
-        ({"rollback": {"strategy": "none"}}, "rollback!"),
-        ({"lock": {"name": "x"}}, "lock!"),
-        ({"scheduling": {"weights": {}}}, "scheduling.weights!"),
-        ({"scheduling": {"policy": "fair"}}, "scheduling.policy"),
-        ({"resources": {"gpu": {"amount": 1, "share": "machine"}}}, "resources.gpu.share!"),
+        ({"amount": 1, "reserve": 2}, "resources.x.reserve", "is 2, more than the amount, 1"),
+        ({"amount": 1.5}, "resources.x.amount", "x is counted in whole units, got 1.5"),
+        ({"amount": 1, "reserve": "a lot"}, "resources.x.reserve", "expected an amount such as 2 or 512MiB"),
+        ({"amount": 1, "rate": "0/s"}, "resources.x.rate", "expected a rate such as 5/s, 30/m or 100/h"),
+        ({"amount": 1, "rate": "${{ params.bad }}"}, "resources.x.rate", "expected a rate such as 5/s, 30/m or 100/h"),
+        ({"amount": 1, "share": "${{ params.bad }}"}, "resources.x.share", "expected one of run, machine"),
+        ({"amount": 1, "rate": "5/s", "share": "machine"}, "resources.x.rate", "a rate counts for one run"),
     ],
-    ids=["rollback", "lock", "weights", "fair", "share"],
 )
-def test_a_key_of_the_file_of_later_is_refused(keys: dict[str, Any], where: str) -> None:
-    ((told, _, _),) = [fault for fault in faults(flow({"a": []}, **keys)) if "available" in fault[1]]
+def test_each_part_of_a_budget_is_told_where_it_is_wrong(supply: dict[str, Any], where: str, what: str) -> None:
+    ((told, message, _),) = faults(flow({"a": []}, resources={"x": supply}, params={"bad": {"default": "much"}}))
     assert told == where
+    assert message.startswith(what)
+
+
+def test_what_is_reserved_is_none_that_a_node_could_have() -> None:
+    data = flow({"a": {"resources": {"x": 3}}}, resources={"x": {"amount": 4, "reserve": 2}})
+    assert [(where, what) for where, what, _ in faults(data)] == [("nodes.a.resources.x", "needs 3, the budget is 2")]
+
+
+def test_a_lock_has_a_name_and_a_way_out() -> None:
+    plan = build(flow({"a": []}, lock={"name": "deploy ${{ params.n }}"}, params={"n": {"default": 1}}))[0]
+    assert (plan.lock, plan.on_busy) == ("deploy 1", "wait")
+    assert build(flow({"a": []}, lock={"name": "x", "on_busy": "skip"}))[0].on_busy == "skip"
+    wrong = flow({"a": []}, lock={"name": "${{ params.n }}"}, params={"n": {"default": 5}})
+    assert [where for where, _, _ in faults(wrong)] == ["lock"]
 
 
 # -- defaults
@@ -261,6 +297,10 @@ def test_planned_keys_may_be_expressions_over_params() -> None:
         "retry": {"attempts": "${{ params.n }}", "when": "${{ exit_code == 75 }}"},
         "estimate": "${{ params.n * 10 }}",
         "priority": "${{ 'high' if params.n > 1 else 'low' }}",
+        "deadline": "${{ params.n * 60 }}",
+        "business_value": "${{ params.n * 30 }}",
+        "user_level": "${{ 'vip' if params.n > 1 else 'normal' }}",
+        "group": "team ${{ params.n }}",
         "continue_on_error": "${{ params.n > 1 }}",
     }
     plan, problems = build(flow({"a": node}, params={"n": {"default": 2}}, resources={"gpu": "${{ params.n }}"}))
@@ -268,6 +308,8 @@ def test_planned_keys_may_be_expressions_over_params() -> None:
     made = plan.nodes["a"]
     assert (made.demand, made.estimate, made.node.priority) == ((("gpu", 2),), 20.0, "high")
     assert (made.node.retry.attempts, made.node.continue_on_error) == (2, True)
+    said = (made.node.deadline, made.node.business_value, made.node.user_level, made.node.group)
+    assert said == (120.0, 60.0, "vip", "team 2")
     assert made.node.retry.when is not True
     assert plan.budget == {"gpu": 2}
 
@@ -280,6 +322,10 @@ def test_planned_keys_may_be_expressions_over_params() -> None:
         ("retry", {"backoff": "${{ params.bad }}"}, "backoff is a number from 1 up"),
         ("estimate", "${{ params.bad }}", "expected a duration"),
         ("priority", "${{ params.bad }}", "expected one of low, normal, high, critical"),
+        ("deadline", "${{ params.bad }}", "expected a duration"),
+        ("business_value", "${{ params.bad }}", "business_value is a number from 0 to 100"),
+        ("user_level", "${{ params.bad }}", "expected one of vip, premium, normal"),
+        ("group", "${{ [params.bad] }}", "expected text"),
         ("continue_on_error", "${{ params.bad }}", "expected true or false"),
         ("resources", {"cpu": "${{ params.bad }}"}, "cpu is a number"),
     ],
@@ -311,6 +357,35 @@ def test_a_planned_key_cannot_wait_for_a_node() -> None:
 )
 def test_a_fault_knows_its_place(raw: dict[str, Any], where: str) -> None:
     assert [told for told, _, _ in faults(flow({"a": raw}, resources={"gpu": 2}))] == [where]
+
+
+@pytest.mark.parametrize(
+    ("scheduling", "message"),
+    [
+        ({"policy": "${{ params.bad }}"}, "expected one of fifo, priority, fair, deadline, critical_path"),
+        ({"weights": {"user": "${{ params.bad }}"}}, "user is a number from 0 to 1000000"),
+        ({"weights": dict.fromkeys(score.WEIGHTS, 0)}, "at least one weight must be more than 0"),
+        ({"weights": "${{ params.bad }}"}, "expected a mapping"),
+        ({"aging": "${{ params.bad }}"}, "expected a duration"),
+        ({"aging": 0}, "must be at least a millisecond"),
+        ({"groups": {"x": "${{ params.bad }}"}}, "x is a number"),
+        ({"groups": {"x": 0}}, "x must be more than 0"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_scheduling_is_checked_where_it_is_written(scheduling: dict[str, Any], message: str) -> None:
+    ((where, told, _),) = faults(flow({"a": []}, params={"bad": {"default": "a lot"}}, scheduling=scheduling))
+    assert where == f"scheduling.{next(iter(scheduling))}"
+    assert message in told
+
+
+def test_scheduling_may_be_expressions_over_params() -> None:
+    said = {"policy": "${{ params.p }}", "aging": "${{ params.n }}s", "weights": {"user": "${{ params.n }}"}}
+    data = flow({"a": []}, params={"p": {"default": "fair"}, "n": {"default": 3}}, scheduling=said)
+    plan, problems = build({**data, "scheduling": {**said, "groups": {"web": "${{ params.n }}"}}})
+    assert not problems
+    assert (plan.policy, plan.aging, plan.groups) == ("fair", 3.0, {"web": 3.0})
+    assert plan.weights["user"] == pytest.approx(3 / 3.8)
 
 
 def test_a_sound_workflow_of_ten_thousand_nodes_has_no_faults() -> None:

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wfctl import __version__, flow, graph, history, instant
+from wfctl import __version__, flow, graph, history, instant, machine
 from wfctl import events as ev
 from wfctl.driver import Watching, drive, fetch, pin, places
 from wfctl.errors import ExitCode, Fault, Invalid, Problem, StateError, UsageError
+from wfctl.experience import Experience
 from wfctl.history import Record
 from wfctl.noderun import DONE
 from wfctl.plan import Plan, Request
@@ -27,6 +29,7 @@ from wfctl.store import RunFolder, Store
 if TYPE_CHECKING:
     from wfctl.forecast import Forecast
     from wfctl.renderers.picture import Picture
+    from wfctl.search import Search
     from wfctl.secrets import Secrets
 
 LONG_JOURNAL = 1024 * 1024
@@ -46,6 +49,7 @@ class Asked:
     only: Sequence[str] = ()
     of: str | None = None
     env_file: str | None = None
+    optimize: Search | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     recall = _recall(store)
     opened = flow.read(asked.file, asked.settings, recall)
     variables = _variables(asked.env_file)
-    request = _request(opened, asked, variables)
+    request = _request(opened, asked, variables, store)
     now = time.time()
     plan = flow.planned(opened, replace(request, started=instant.to_text(now)))
     of = store.find_run(asked.of).id if asked.of is not None else None
@@ -83,6 +87,12 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     if not os.path.isdir(plan.root):  # told before there is a run
         raise UsageError(f'there is no folder "{plan.root}"; make it, or correct root')
     secrets = _secrets(opened, variables) if plan.secrets else None
+    course = None
+    if asked.optimize is not None:
+        from wfctl.course import plot
+
+        course = plot(RunState(plan), 0.0, "start", asked.optimize)
+        now = time.time()
     store.prepare()
     from wfctl import custody
 
@@ -114,6 +124,8 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     state.id = folder.id
     record = Record(folder, state, [started])
     facts: list[ev.Event] = [started, *_served(given, of, now)]
+    if course is not None:
+        facts.append(replace(course, time=now))
     return Outcome(record, drive(record, writer, facts, watching, variables=variables, secrets=secrets))
 
 
@@ -257,7 +269,12 @@ def _update(record: Record, now: float, variables: Mapping[str, str]) -> tuple[e
     opened = flow.read(record.first.file, request.settings)
     environ = _environ(opened, variables)
     kept = {name: value for name, value in request.params.items() if name in opened.workflow.params}
-    request = replace(request, environ=environ, params=flow.params(opened, (), None, environ, kept))
+    request = replace(
+        request,
+        environ=environ,
+        params=flow.params(opened, (), None, environ, kept),
+        estimates=_estimates(record.folder.state, opened),
+    )
     plan = flow.planned(opened, request)
     changed = history.changed(record, plan)
     event = ev.RunUpdated(
@@ -286,7 +303,7 @@ def _file_differs(record: Record) -> str:
     return f"{path} has changed since; going on with what the run began with (--update takes the new one)"
 
 
-def _request(opened: flow.Flow, asked: Asked, variables: Mapping[str, str]) -> Request:
+def _request(opened: flow.Flow, asked: Asked, variables: Mapping[str, str], store: Store) -> Request:
     environ = _environ(opened, variables)
     params = flow.params(opened, asked.params, asked.params_file, environ)
     return replace(
@@ -297,7 +314,14 @@ def _request(opened: flow.Flow, asked: Asked, variables: Mapping[str, str]) -> R
         start_from=tuple(asked.start_from),
         until=tuple(asked.until),
         only=tuple(asked.only),
+        estimates=_estimates(store.path, opened),
     )
+
+
+def _estimates(state: Path, opened: flow.Flow) -> dict[str, float]:
+    """Seconds that the nodes of a workflow took of late, as far as the state folder remembers."""
+    workflow = opened.workflow
+    return Experience(state, workflow.name, opened.path).seconds(workflow.nodes)
 
 
 def _variables(env_file: str | None) -> Mapping[str, str]:
@@ -351,12 +375,12 @@ def _secrets_again(record: Record, plan: Plan, variables: Mapping[str, str]) -> 
 
 
 def _machine(path: str) -> Request:
-    cores = len(os.sched_getaffinity(0))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    cpu = machine.cpu()
     return Request(
         folder=os.path.dirname(path),
-        cores=cores,
-        machine={"cpu": cores * 1000, "memory": memory},
+        cores=-(-cpu // 1000),
+        machine={"cpu": cpu, "memory": machine.memory()},
+        devices=machine.devices(os.environ),
         grace=3.0 if os.environ.get("CI") else 10.0,
     )
 
@@ -376,7 +400,7 @@ def validate(files: Sequence[str], env_file: str | None = None) -> list[Fault]:
             opened = flow.read(file)
             # A file is not wrong because it asks for more than the machine that checks it has.
             boundless = {"cpu": 2**62, "memory": 2**62}
-            faults += flow.check(opened, replace(_machine(opened.path), machine=boundless))
+            faults += flow.check(opened, replace(_machine(opened.path), machine=boundless, devices=None))
         except Invalid as error:
             faults += error.faults
         except UsageError as error:  # the other files have faults too
@@ -384,12 +408,17 @@ def validate(files: Sequence[str], env_file: str | None = None) -> list[Fault]:
     return faults
 
 
-def plan(asked: Asked, store: Store) -> Forecast:
-    """The predicted timeline. Raises Invalid, UsageError."""
+def plan(asked: Asked, store: Store, explain: str | None = None) -> Forecast:
+    """The predicted timeline, and why one node stands where it does in it. Raises Invalid, UsageError."""
+    from wfctl.course import plot
     from wfctl.forecast import forecast
 
+    def plotted(state: RunState, now: float, reason: str) -> ev.RunPlanned | None:
+        return plot(state, now, reason, asked.optimize if reason == "start" else None)
+
     opened = flow.read(asked.file, asked.settings)
-    return forecast(flow.planned(opened, _request(opened, asked, _variables(asked.env_file))))
+    found = forecast(flow.planned(opened, _request(opened, asked, _variables(asked.env_file), store)), explain, plotted)
+    return replace(found, search=asked.optimize.document()) if asked.optimize is not None else found
 
 
 def sound(file: str) -> Plan:
@@ -399,12 +428,12 @@ def sound(file: str) -> Plan:
     return flow.planned(opened, replace(_machine(opened.path), environ=flow.Anything(os.environ)))
 
 
-def show(asked: Asked, node: str | None) -> dict[str, Any]:
+def show(asked: Asked, store: Store, node: str | None) -> dict[str, Any]:
     """The resolved workflow, or one node of it. Raises Invalid, UsageError."""
     from wfctl import exhibit
 
     opened = flow.read(asked.file, asked.settings)
-    plan = flow.planned(opened, _request(opened, asked, _variables(asked.env_file)))
+    plan = flow.planned(opened, _request(opened, asked, _variables(asked.env_file), store))
     return exhibit.workflow(plan) if node is None else exhibit.node(plan, node)
 
 
@@ -414,6 +443,16 @@ def show(asked: Asked, node: str | None) -> dict[str, Any]:
 def open_record(run_id: str, store: Store) -> Record:
     """A run as it stands, for reading. Writes nothing."""
     return history.open_run(store.find_run(run_id))
+
+
+def explain(run_id: str, node: str, store: Store) -> dict[str, Any]:
+    """Why a node of a run ranks where it does, and what it waits for now. Raises UsageError."""
+    from wfctl import explain as explain_
+
+    record = open_record(run_id, store)
+    state = record.state
+    now = round((time.time() if state.finished is None else state.finished) - state.started, 6)
+    return explain_.document(record.plan, state, node, now, record.status())
 
 
 def runs(store: Store, *, failed: bool = False, workflow: str | None = None) -> list[dict[str, Any]]:

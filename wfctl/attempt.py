@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from wfctl import expr, quantity, values
-from wfctl.jobs import Job, Kind, Place, Sealed
+from wfctl.jobs import Job, Kind, Limits, Place, Sealed
 from wfctl.node import Node
 from wfctl.paths import confined
 from wfctl.plan import Plan, Planned
 from wfctl.scope import During
 from wfctl.state import RunStatus
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""By what libraries are told how many threads to have: else they take as many as the machine has processors."""
 
 
 class Attempts:
@@ -46,6 +49,8 @@ class Attempts:
             "WFCTL_OUTPUT": place.output,
             "WFCTL_CPU": str(max(1, -(-node.resources.get("cpu", 1000) // 1000))),
         }
+        if node.limit == "hard" and "cpu" in node.resources:
+            env.update(dict.fromkeys(THREADS, env["WFCTL_CPU"]))
         for name, value in node.env.items():
             if name in node.sealed:
                 continue
@@ -74,6 +79,7 @@ class Attempts:
             writes=writes,
             timeout=self._timeout(planned, names),
             log_limit=self._plan.log_limit,
+            limits=_limits(node) if node.limit == "hard" else None,
             detach=node.detach,
             estimate=planned.estimate,
         )
@@ -114,6 +120,12 @@ class Attempts:
             return confined(path, self._plan.root)
         except ValueError as error:
             raise expr.ExpressionError(f"{key}: {error}") from None
+
+
+def _limits(node: Node) -> Limits | None:
+    """What the system is to keep a node to: what it holds of memory and cpu."""
+    memory, cpu = node.resources.get("memory"), node.resources.get("cpu")
+    return None if memory is None and cpu is None else Limits(memory=memory, cpu=cpu)
 
 
 def simulated(planned: Planned, attempt: int) -> Job:

@@ -40,6 +40,15 @@ Settings = Annotated[
 ]
 Jobs = Annotated[int | None, typer.Option("-j", "--jobs", metavar="N", min=1, help="Most nodes at once.")]
 Policy = Annotated[str | None, typer.Option("--policy", metavar="NAME", help="Order of ready nodes.")]
+Optimize = Annotated[
+    float | None,
+    typer.Option("--optimize", metavar="SECONDS", min=0, help="Search so long for a better order of the nodes."),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the random numbers of that search.")]
+By = Annotated[str, typer.Option("--by", metavar="WHAT", help="Bars by node, or lanes by resource.")]
+Explain = Annotated[
+    str | None, typer.Option("--explain", metavar="NODE", help="Why this node ranks where it does, and what holds it.")
+]
 From = Annotated[list[str] | None, typer.Option("--from", metavar="NODE", help="Only this node and all that needs it.")]
 Until = Annotated[list[str] | None, typer.Option("--until", metavar="NODE", help="Only this node and all it needs.")]
 Only = Annotated[list[str] | None, typer.Option("--only", metavar="NODE", help="Only this node.")]
@@ -80,6 +89,8 @@ def run(
     until: Until = None,
     only: Only = None,
     of: Of = None,
+    optimize: Optimize = None,
+    seed: Seed = 1,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="After a failure run all that does not need it.")
     ] = False,
@@ -103,6 +114,7 @@ def run(
         only=only or (),
         of=of,
         env_file=env_file,
+        optimize=_search(optimize, seed),
     )
     if dry_run:
         _show_plan(app.plan(asked, _store(ctx)), json)
@@ -191,11 +203,17 @@ def plan(
     start_from: From = None,
     until: Until = None,
     only: Only = None,
+    optimize: Optimize = None,
+    seed: Seed = 1,
+    by: By = "node",
+    explain: Explain = None,
     json: Json = False,
 ) -> None:
     """Show what a run would do, and when."""
     from wfctl import app
 
+    if by not in ("node", "resource"):
+        _fail(f'--by: "{by}" is neither node nor resource')
     asked = app.Asked(
         file=flow,
         params=param or (),
@@ -205,8 +223,13 @@ def plan(
         until=until or (),
         only=only or (),
         env_file=env_file,
+        optimize=_search(optimize, seed),
     )
-    _show_plan(app.plan(asked, _store(ctx)), json)
+    forecast = app.plan(asked, _store(ctx), explain)
+    if explain is None:
+        _show_plan(forecast, json, by)
+    else:
+        _show_explanation(forecast.explanation(), json)
 
 
 @cli.command()
@@ -235,6 +258,7 @@ def graph(
 
 @cli.command()
 def show(
+    ctx: typer.Context,
     flow: Flow,
     node: Annotated[str | None, typer.Argument(metavar="NODE", show_default=False)] = None,
     param: Params = None,
@@ -249,7 +273,7 @@ def show(
     asked = app.Asked(
         file=flow, params=param or (), params_file=params_file, settings=settings or (), env_file=env_file
     )
-    data = app.show(asked, node)
+    data = app.show(asked, _store(ctx), node)
     if json:
         _print_json(data)
     else:
@@ -262,10 +286,18 @@ def show(
 
 
 @cli.command()
-def status(ctx: typer.Context, id: Annotated[str, typer.Argument(metavar="ID")] = "last", json: Json = False) -> None:
+def status(
+    ctx: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID")] = "last",
+    explain: Explain = None,
+    json: Json = False,
+) -> None:
     """Show what became of a run."""
     from wfctl import app, history
 
+    if explain is not None:
+        _show_explanation(app.explain(id, explain, _store(ctx)), json)
+        return
     record = app.open_record(id, _store(ctx))
     document = history.document(record)
     if json:
@@ -410,6 +442,17 @@ def _settings(settings: list[str] | None, jobs: int | None, policy: str | None) 
     return [*(settings or ()), *short, *([f"scheduling.policy={policy}"] if policy else [])]
 
 
+def _search(seconds: float | None, seed: int) -> Any:
+    if seconds is None:
+        return None
+    if seconds != seconds:
+        _fail("--optimize: nan is no number of seconds")
+    from wfctl.screen import searching
+    from wfctl.search import Search
+
+    return Search(seconds, seed, searching(sys.stderr, seconds))
+
+
 def _store(ctx: typer.Context) -> Any:
     from pathlib import Path
 
@@ -434,7 +477,7 @@ def _finish(outcome: Any, json: bool) -> NoReturn:
     raise typer.Exit(int(outcome.exit_code))
 
 
-def _show_plan(forecast: Any, json: bool) -> None:
+def _show_plan(forecast: Any, json: bool, by: Any = "node") -> None:
     if json:
         _print_json(forecast.document())
         return
@@ -443,7 +486,18 @@ def _show_plan(forecast: Any, json: bool) -> None:
     from wfctl.screen import Screen
 
     screen = Screen.of(sys.stdout)
-    _print(render(timeline(forecast), width=screen.width, color=screen.color, unicode=screen.unicode))
+    _print(render(timeline(forecast), by=by, width=screen.width, color=screen.color, unicode=screen.unicode))
+
+
+def _show_explanation(document: Any, json: bool) -> None:
+    if json:
+        _print_json(document)
+        return
+    from wfctl.renderers.explanation import render
+    from wfctl.screen import Screen
+
+    screen = Screen.of(sys.stdout)
+    _print(render(document, width=screen.width, color=screen.color, unicode=screen.unicode))
 
 
 def _print(text: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wfctl import roster, sweep
 from wfctl.cage import Cage
@@ -16,6 +17,9 @@ from wfctl.journal import refusal, shown_command
 from wfctl.roster import Roster
 from wfctl.store import RunFolder, Store
 
+if TYPE_CHECKING:
+    from wfctl.leases import Leases
+
 
 class Custody:
     """The custody of one run that is driven. Use as `with Custody.begin(…) as custody:`, inside of the run's lock.
@@ -24,25 +28,39 @@ class Custody:
     things so that whoever finds them after a death can finish: the roster is there until nothing else is.
     """
 
-    def __init__(self, nonce: str, roster: Roster, guard: Guard) -> None:
+    def __init__(self, nonce: str, roster: Roster, guard: Guard, leases: Leases | None = None) -> None:
+        self.leases = leases
         self.nonce = nonce
         self.roster = roster
         self.guard = guard
         self._cage: Cage | None = None
 
     @classmethod
-    def begin(cls, folder: RunFolder, lock: int, warn: Callable[[str], None]) -> Custody:
-        """Start a guard that holds the lock (a descriptor) too. Raises StateError where the roster cannot be made."""
+    def begin(
+        cls,
+        folder: RunFolder,
+        lock: int,
+        warn: Callable[[str], None],
+        join: Callable[[str, str], Leases] | None = None,
+    ) -> Custody:
+        """Start a guard that holds the lock (a descriptor) too. `join` is handed nonce and roster, and gives what the
+        run shares with others: that stays taken while guard or engine live. Raises StateError where it cannot be made.
+        """
         nonce = os.urandom(8).hex()
         try:
             roster = Roster.create(str(folder.roster), nonce)
         except OSError as error:
             raise refusal("make", folder.roster, error) from None
+        try:
+            leases = join(nonce, str(folder.roster)) if join is not None else None
+        except BaseException:
+            roster.remove()
+            raise
         # In a node of an outer run the guard is none of that node's processes, to be ended with it: it has work to do.
         environ = {name: value for name, value in os.environ.items() if name not in ("WFCTL_NODE", "WFCTL_ATTEMPT")}
-        guard = Guard(roster, lock, environ, warn)
+        guard = Guard(roster, lock, environ, warn, leases.life if leases is not None else -1)
         guard.start()
-        return cls(nonce, roster, guard)
+        return cls(nonce, roster, guard, leases)
 
     def __enter__(self) -> Custody:
         return self
@@ -93,6 +111,8 @@ class Custody:
             self.roster.remove()
         else:
             self.roster.close()
+        if self.leases is not None:
+            self.leases.close()
 
     def refuse_survivors(self, run: str) -> None:
         """Raise StateError where a process was entered and has not left: it could not be ended."""

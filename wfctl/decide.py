@@ -49,6 +49,11 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanAgain:
+    """Make another plan for what has not started: the one that was followed has drifted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
     """All nodes but `finally` have ended: evaluate the outputs, and say how the run went."""
 
@@ -67,7 +72,7 @@ class Done:
     """The run has finished."""
 
 
-Action = Start | Judge | Record | Stop | Settle | Wait | Done
+Action = Start | Judge | Record | Stop | PlanAgain | Settle | Wait | Done
 
 
 def decide(plan: Plan, state: RunState, now: float) -> Action:
@@ -95,11 +100,13 @@ def decide(plan: Plan, state: RunState, now: float) -> Action:
         retry = state.next_retry()
         if retry is not None and retry[0] <= now:
             return Record(ev.NodeReady(time=now, node=retry[1]))
-        if node := state.best_ready():
+        if state.drifted(now):
+            return PlanAgain()
+        if node := state.best_ready(now):
             return Start(node)
-        if retry is not None:
-            deadline = retry[0] if deadline is None else min(retry[0], deadline)
-    if not state.running and deadline is None:
+        moments = (deadline, retry[0] if retry is not None else None, state.next_change(now))
+        deadline = min([moment for moment in moments if moment is not None], default=None)
+    if not state.running and deadline is None and not state.refused:
         raise Bug(dead_end(plan, state))
     return Wait(deadline)
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wfctl import events as ev
 from wfctl import history, plugins
-from wfctl.errors import StateError, UsageError, WfctlError
+from wfctl.errors import BusyError, Skipped, StateError, Stopped, UsageError, WfctlError
 from wfctl.history import Definition, Record
+from wfctl.noderun import SUCCEEDED
 from wfctl.plan import Plan
 from wfctl.proc import NONCE
 from wfctl.record import dataclass
@@ -25,11 +26,13 @@ from wfctl.store import RunFolder
 
 if TYPE_CHECKING:
     from wfctl.custody import Custody
-    from wfctl.engine import Watcher
+    from wfctl.engine import Plotter, Watcher
     from wfctl.executors.local import LocalExecutor
     from wfctl.jobs import Place
     from wfctl.journal import JournalWriter
+    from wfctl.leases import Leases
     from wfctl.secrets import Secrets
+    from wfctl.sharing import Sharing
 
 CHECKPOINT_EVENTS = 20_000
 """How many events lie between two checkpoints of a run, at least; later half as many as there were before.
@@ -86,11 +89,58 @@ def drive(
         state.adopt(new_plan, update)
         record.pins.append(update)
         facts = facts[1:]
+    plan = state.plan
+    join = _joining(record, plan) if plan.shared or plan.lock else None
     try:
-        with Custody.begin(record.folder, writer.lock_fd, watching.warn) as custody:
+        with Custody.begin(record.folder, writer.lock_fd, watching.warn, join) as custody:
+            if custody.leases is not None and plan.lock:
+                _lock(custody.leases, plan, watching)
             return _drive(record, writer, facts, watching, custody, variables, secrets)
+    except (BusyError, Skipped, Stopped):
+        if not state.events:  # it never began
+            _remove_tree(record.folder.path)
+        raise
     finally:
         writer.close()
+
+
+def _joining(record: Record, plan: Plan) -> Callable[[str, str], Leases]:
+    """How a run comes to share with others, once it has a nonce and a roster."""
+    from wfctl import leases
+    from wfctl.budget import DEVICES
+    from wfctl.claims import Share
+
+    def join(nonce: str, roster: str) -> leases.Leases:
+        shares = {name: Share(amount, reserve) for name, (amount, reserve) in plan.shared.items()}
+        if DEVICES in shares:
+            amount, reserve = plan.shared[DEVICES]
+            shares[DEVICES] = Share(amount, reserve, plan.devices or tuple(map(str, range(amount))))
+        outer = os.environ.get("WFCTL_NONCE", "").split(":")
+        return leases.Leases.join(
+            leases.folder(os.environ), shares,
+            run=record.folder.id, nonce=nonce, outer=[one for one in outer if one], roster=roster, lock=plan.lock,
+        )  # fmt: skip
+
+    return join
+
+
+def _lock(leases: Leases, plan: Plan, watching: Watching) -> None:
+    """Take the lock of the run. Raises BusyError or Skipped, as the file says, where another run holds it.
+
+    Nothing runs yet, and no executor takes the signals: to be told to stop ends the waiting.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped(number, f'stopped while it waited for the lock "{plan.lock}": nothing was run')
+
+    taken = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in taken}
+    try:
+        if not leases.hold(plan.on_busy, watching.warn):
+            raise Skipped(f'skipped: another run holds the lock "{plan.lock}", and on_busy says so')
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _drive(
@@ -114,9 +164,15 @@ def _drive(
     during = During(plan, state, lambda output, stored: fetch(folder, output, stored))
     attempts = Attempts(plan, during, plugins.kind, places(folder), lambda: state.settled)
     clock = Clock(max(facts[0].time, state.time))
+    sharing = None
+    if custody.leases is not None and plan.shared:
+        from wfctl.sharing import Sharing
+
+        sharing = Sharing(custody.leases)
     watching.begin(record)
+    disturbed: set[str] = set()
     try:
-        with _executor(record, clock, watching, custody, variables, secrets) as executor:
+        with _executor(record, clock, watching, custody, variables, secrets, sharing, disturbed) as executor:
             engine = Engine(
                 state,
                 journal=writer,
@@ -125,13 +181,17 @@ def _drive(
                 during=during,
                 prepare=attempts.job,
                 collect=outputs.collect if secrets is None else secrets.collect,
+                sharing=sharing,
                 watchers=[watching.events, _Checkpoints(record, writer)],
                 warn=watching.warn,
                 point=crash_point(os.environ),
+                plot=_plotter(plan),
             )
             try:
                 for event in facts:
                     engine.record(event)
+                if state.course is None:
+                    engine.set_course("start" if facts[0] is record.first else "resume")
                 engine.run()
             finally:  # while signals are still taken: who presses Ctrl-C twice is to see the last words too
                 watching.end(record)
@@ -142,8 +202,18 @@ def _drive(
         raise
     custody.refuse_survivors(folder.id)
     _remove_tree(folder.tmp)
+    _learn(record, facts[0].time, disturbed)
     assert state.exit_code is not None
     return state.exit_code
+
+
+def _plotter(plan: Plan) -> Plotter | None:
+    """What makes a plan to be followed; none where none would be, for it takes a moment to import."""
+    if not plan.improvable:
+        return None
+    from wfctl.course import plot
+
+    return plot
 
 
 def _executor(
@@ -153,10 +223,20 @@ def _executor(
     custody: Custody,
     variables: Mapping[str, str],
     secrets: Secrets | None,
+    sharing: Sharing | None,
+    disturbed: set[str],
 ) -> LocalExecutor:
+    """`disturbed` becomes the nodes that ran when Ctrl-Z stopped the run: what they took says little of them."""
     from wfctl.executors.local import LocalExecutor
 
     plan = record.plan
+
+    def paused(on: bool) -> None:
+        disturbed.update(record.state.running)
+        if on and sharing is not None:  # who is stopped keeps nobody waiting
+            sharing.stand_in_line(None, passable=True)
+        watching.paused(on)
+
     return LocalExecutor(
         clock,
         root=plan.root,
@@ -166,8 +246,10 @@ def _executor(
         roster=custody.roster,
         guard=custody.guard,
         enclose=None if any(planned.node.detach for planned in plan.nodes.values()) else custody.enclose,
-        state=str(record.folder.path.parent.parent),
-        paused=watching.paused,
+        state=str(record.folder.state),
+        paused=paused,
+        warn=watching.warn,
+        bell=sharing.fd if sharing is not None else -1,
         secrets=secrets.values if secrets is not None else {},
     )
 
@@ -181,6 +263,21 @@ def _environ(record: Record, variables: Mapping[str, str], nonce: str) -> dict[s
     secrets = record.plan.secrets
     inherited = {n: v for n, v in variables.items() if n not in secrets} if secrets else variables
     return {**inherited, **record.plan.env, **own}
+
+
+def _learn(record: Record, since: float, disturbed: Collection[str]) -> None:
+    """Remember how long took what has succeeded since then, when this engine began, for estimates of later runs."""
+    from wfctl.experience import Experience
+
+    state, request = record.state, record.pins[-1].request
+    took = {
+        name: run.seconds
+        for name, run in state.nodes.items()
+        if run.state is SUCCEEDED and (run.started or 0.0) >= since and name not in disturbed
+    }
+    if took:
+        whole = not any(request.get(key) for key in ("start_from", "until", "only"))
+        Experience(record.folder.state, record.plan.name, record.first.file).add(state.nodes, took, whole=whole)
 
 
 class Clock:
@@ -210,7 +307,7 @@ class _Checkpoints:
 
         self._kept = self._writer.position
         folder = self._record.folder
-        cache = Cache.open(folder.path.parent.parent / "cache")
+        cache = Cache.open(folder.state / "cache")
         if cache is not None:
             try:
                 cache.save_checkpoint(

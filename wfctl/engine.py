@@ -6,12 +6,27 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from wfctl import events as ev
 from wfctl import expr
-from wfctl.decide import Done, Judge, Leavings, Record, Settle, Start, Stop, Wait, conclude, decide, evaluate_condition
+from wfctl.budget import DEVICES
+from wfctl.decide import (
+    Done,
+    Judge,
+    Leavings,
+    PlanAgain,
+    Record,
+    Settle,
+    Start,
+    Stop,
+    Wait,
+    conclude,
+    decide,
+    evaluate_condition,
+)
 from wfctl.errors import StateError
-from wfctl.jobs import Clock, Completion, Executor, Job, Journal, LowDisk, Message, Paused, Signalled
+from wfctl.jobs import Clock, Completion, Executor, Job, Journal, LowDisk, Message, Paused, Sharing, Signalled, Woken
 from wfctl.plan import Planned
 from wfctl.scope import During
 from wfctl.state import RunState, RunStatus
@@ -23,12 +38,17 @@ closes tells of it itself and by its shell. That is one wish, not two."""
 Watcher = Callable[[Sequence[ev.Event], RunState], None]
 """Told of the events of a turn, after they are kept. What it raises ends its watching, not the run."""
 
+Plotter = Callable[[RunState, float, str], ev.RunPlanned | None]
+"""Makes a plan of what has not started: of the state, the moment, and why. None where the policy does as well."""
+
 
 class Engine:
     """Drives one run to its end.
 
     Without a journal nothing is kept: that is a plan. `prepare` makes the job of an attempt (it may
     raise ExpressionError), `collect` reads what one left behind, `during` gives expressions their names.
+    `sharing` lends what other runs use too.
+    `plot` makes a plan to be followed, for what has not started.
     `point` is called at the named moments where a crash is of interest:
     `decided`, `recorded`, `submitted`, `completed`.
     """
@@ -44,8 +64,10 @@ class Engine:
         prepare: Callable[[Planned, int], Job],
         collect: Callable[[Job, Completion], Leavings],
         watchers: Iterable[Watcher] = (),
+        sharing: Sharing | None = None,
         warn: Callable[[str], None] = lambda text: None,
         point: Callable[[str], None] = lambda name: None,
+        plot: Plotter | None = None,
     ) -> None:
         self.state = state
         self.plan = state.plan
@@ -56,11 +78,19 @@ class Engine:
         self._prepare = prepare
         self._collect = collect
         self._watchers = list(watchers)
+        self._sharing = sharing
+        self._told = ""  # for whom it waits
         self._warn = warn
         self._point = point
+        self._plot = plot
         self._jobs: dict[str, Job] = {}
         self._batch: list[ev.Event] = []
         self._signalled_at = float("-inf")
+
+    def set_course(self, reason: str) -> None:
+        """Look for a plan to be followed from now on, and record it where there is one."""
+        if event := self._planned(self._now(), reason):
+            self.record(event)
 
     def run(self) -> RunState:
         """Go on until nothing is left to do. Raises StateError where the state cannot be kept: then nothing runs."""
@@ -127,12 +157,17 @@ class Engine:
                     job_id = self._job_id(node, self.state.nodes[node].attempt)
                     self.state.stop_asked(node)
                     acts.append(lambda job_id=job_id: self._executor.cancel(job_id))  # type: ignore[misc]
+                case PlanAgain():
+                    self.record(self._planned(now, "drift") or ev.RunPlanned(time=now, reason="drift"))
                 case Settle(status):
                     self.record(self._settle(status, now))
                 case Wait(until):
-                    return acts, until, False
+                    return acts, self._stand_in_line(now, until), False
                 case Done():
                     return acts, None, True
+
+    def _planned(self, now: float, reason: str) -> ev.RunPlanned | None:
+        return self._plot(self.state, now, reason) if self._plot else None
 
     def _keep(self) -> None:
         """One write and one sync for all events of the turn; only then may anything be done, or shown."""
@@ -159,8 +194,37 @@ class Engine:
         except expr.ExpressionError as error:
             self.record(ev.NodeFailed(time=now, node=node, attempt=attempt, reason="expression", error=str(error)))
             return None
-        self.record(ev.NodeStarted(time=now, node=node, attempt=attempt, writes=writes))
-        return job
+        wants = {name: amount for name, amount in planned.demand if name in self.plan.shared}
+        devices = self.state.budget.devices(planned.demand) if DEVICES not in wants else ()
+        if wants and self._sharing is not None:
+            lent = self._sharing.lend(node, wants)
+            if isinstance(lent, str):
+                self._refused(node, lent)
+                return None
+            devices = lent.get(DEVICES, devices)
+        self.record(ev.NodeStarted(time=now, node=node, attempt=attempt, writes=writes, devices=devices))
+        return replace(job, devices=devices) if DEVICES in self.plan.budget else job
+
+    def _refused(self, node: str, why: str) -> None:
+        """A start is a wish: other runs hold what it asks for, nothing was written, and the node stays ready."""
+        if not self.state.refused and why != self._told:
+            self._warn(f"{node} {why}")
+            self._told = why
+        self.state.refuse(node)
+
+    def _stand_in_line(self, now: float, until: float | None) -> float | None:
+        """Be woken for the first that was refused. Until it has waited for `aging` other runs may pass it, as nobody
+        can tell them how long it would take; the moment to ask again, if that is before `until`."""
+        if self._sharing is None:
+            return until
+        state, first = self.state, next(iter(self.state.refused), None)
+        if first is None or state.starts_nothing:
+            self._sharing.stand_in_line(None, passable=True)
+            return until
+        wants = {name: amount for name, amount in self.plan.nodes[first].demand if name in self.plan.shared}
+        patient = round(state.started + state.ready_moment(first) + self.plan.aging, 6)
+        self._sharing.stand_in_line(wants, passable=now < patient)
+        return until if now >= patient else patient if until is None else min(until, patient)
 
     def _writes(self, planned: Planned) -> object:
         """The paths that an attempt will write, where an expression decides them. A plan may not know them."""
@@ -226,7 +290,14 @@ class Engine:
         if isinstance(message, LowDisk):
             self.record(ev.RunHalted(time=now, reason="low_disk", error=message.error))
             return
+        if isinstance(message, Woken):
+            if self._sharing is not None:
+                self._sharing.woken()
+            self.state.ask_again()
+            return
         job = self._jobs.pop(message.job_id)
         left = self._collect(job, message)
         self._point("completed")
         self.record(conclude(self.plan, self.state, self._during, job.node, message, left, now))
+        if self._sharing is not None and self._sharing.give_back(job.node):
+            self.state.ask_again()

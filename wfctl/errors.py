@@ -92,7 +92,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 class WfctlError(Exception):
     """Something the user can mend: one clear text, an exit code, never a traceback."""
 
-    code: ExitCode = ExitCode.USAGE
+    code: int = ExitCode.USAGE
 
 
 class UsageError(WfctlError):
@@ -111,6 +111,20 @@ class BusyError(WfctlError):
     """Another process holds what is needed."""
 
     code = ExitCode.BUSY
+
+
+class Skipped(WfctlError):
+    """The run was not wanted, because of another: nothing was run, as was asked for."""
+
+    code = ExitCode.OK
+
+
+class Stopped(WfctlError):
+    """A signal ended the command before it had begun anything."""
+
+    def __init__(self, number: int, what: str) -> None:
+        super().__init__(what)
+        self.code = 128 + number
 
 
 class StateError(WfctlError):

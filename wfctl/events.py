@@ -60,6 +60,19 @@ class RunUpdated(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlanned(Event):
+    """From here on this plan is followed: `order` is that of the starts, `start` is in seconds from the start of the
+    run. What runs already is in it. None is followed where it is empty. `reason` is `start`, `resume` or `drift`."""
+
+    name: ClassVar[str] = "run_planned"
+    reason: str
+    order: tuple[str, ...] = ()
+    start: tuple[float, ...] = ()
+    estimates: tuple[float, ...] = ()
+    """What each node is taken to last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStopping(Event):
     """The run was told to stop, by a signal; `at_once` when told twice."""
 
@@ -130,6 +143,8 @@ class NodeStarted(Event):
     attempt: int
     writes: Any = None
     """The paths that it will write, where an expression decides them."""
+    devices: tuple[str, ...] = ()
+    """Those that it alone has while it runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +230,7 @@ EVENTS: Mapping[str, type[Event]] = {
         RunStarted,
         RunResumed,
         RunUpdated,
+        RunPlanned,
         RunStopping,
         RunHalted,
         RunPaused,
@@ -264,7 +280,7 @@ def from_data(data: Mapping[str, Any]) -> Event:
     """
     kind = EVENTS[data["event"]]
     known = {name: data[name] for name, _ in _FIELDS[kind] if name in data}
-    for name in ("again", "failed"):
+    for name in ("again", "failed", "devices", "order", "start", "estimates"):
         if name in known:
             known[name] = tuple(known[name])
     if "retry_at" in known:

@@ -11,8 +11,8 @@ from typing import Any
 from wfctl import expr, quantity, scope
 from wfctl.errors import UsageError, nearest
 from wfctl.kinds.run import Command
-from wfctl.node import LEVELS
 from wfctl.plan import Plan, Planned
+from wfctl.score import LEVELS
 
 SEALED = "***"
 """What stands for the value of a secret."""
@@ -63,7 +63,12 @@ def node(plan: Plan, name: str) -> dict[str, Any]:
         "timeout": _soft(spec.timeout, names),
         "retry": {k: getattr(v, "text", v) for k, v in asdict(spec.retry).items()} | _retry_when(spec.retry.when),
         "priority": LEVELS[planned.level],
+        "deadline": spec.deadline,
+        "business_value": spec.business_value,
+        "user_level": spec.user_level,
+        "group": spec.group,
         "estimate": planned.estimate,
+        "estimate_from": planned.source,
         "resources": {n: quantity.shown_amount(n, amount) for n, amount in planned.demand},
         "reads": names["reads"],
         "writes": names["writes"],

@@ -38,6 +38,7 @@ class Flow:
         """Whether a value that the plan is made of may hold the run's own id or start."""
         workflow = self.workflow
         values = [workflow.root, workflow.concurrency, workflow.policy, workflow.on_failure, workflow.timeout]
+        values += [workflow.weights, workflow.aging, workflow.groups, workflow.lock]
         values += [*workflow.env.values(), *workflow.resources.values(), *workflow.vars.values()]
         values += [schema.get("default") for schema in workflow.params.values()]
         return any(r.path[0] == "run" for value in values for r in expr.references_of(value)) or any(

@@ -5,19 +5,20 @@ Knows no store and no real time: a forecast cannot disagree with a run but by th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wfctl import events as ev
 from wfctl import expr
 from wfctl.attempt import simulated
 from wfctl.decide import Leavings
-from wfctl.engine import Engine
+from wfctl.engine import Engine, Plotter
 from wfctl.executors.simulated import SimulatedExecutor
 from wfctl.jobs import Completion, Job
-from wfctl.node import AFTER_WORK, LEVELS
+from wfctl.node import AFTER_WORK
 from wfctl.plan import Plan
 from wfctl.scope import During, Names, before
+from wfctl.score import LEVELS, later, level_at
 from wfctl.state import RunState
 
 
@@ -28,6 +29,13 @@ class Forecast:
     plan: Plan
     start: Mapping[str, float]
     finish: Mapping[str, float]
+    ready: Mapping[str, float] = field(default_factory=dict)
+    explained: Mapping[str, Any] = field(default_factory=dict)
+    """Of the one node that was asked for: what decides when it runs, as it is when that becomes ready."""
+    improved: bool = False
+    """Whether a better order than the policy's own is followed."""
+    search: Mapping[str, Any] | None = None
+    """How the search for it went, where there was one."""
 
     @property
     def makespan(self) -> float:
@@ -38,59 +46,109 @@ class Forecast:
     def lower_bound(self) -> float:
         return max(self.plan.bounds.values(), default=0.0)
 
-    def usage(self, resource: str) -> tuple[tuple[float, float], ...]:
-        """How much of a resource is in use from each moment on."""
-        changes: dict[float, int] = {}
-        for name, begin in self.start.items():
-            amount = dict(self.plan.nodes[name].demand).get(resource, 0)
-            if amount:
-                changes[begin] = changes.get(begin, 0) + amount
-                changes[self.finish[name]] = changes.get(self.finish[name], 0) - amount
-        steps: list[tuple[float, float]] = []
-        level = 0
-        for moment in sorted(changes):
-            level += changes[moment]
-            steps.append((moment, float(level)))
-        return tuple(steps)
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Both kinds of lower bound: the longest path, and the work that the scarcest resource has to bear."""
+        work = self.plan.bounds.get(f"work / {self.scarcest}", 0.0)
+        return {"critical_path": self.plan.bounds.get("critical path", 0.0), "work": work}
+
+    @property
+    def scarcest(self) -> str:
+        """The resource, or `slots`, that takes longest to bear its work."""
+        work = {name[7:]: bound for name, bound in self.plan.bounds.items() if name.startswith("work / ")}
+        return max(work, key=work.__getitem__, default="slots")
+
+    def resources(self, node: str) -> dict[str, float]:
+        """What a node holds while it runs, as a workflow says it: cpu in cores, sizes in bytes."""
+        return {name: _in_units(name, amount) for name, amount in self.plan.nodes[node].demand}
+
+    @property
+    def budget(self) -> dict[str, float]:
+        """What nodes may hold at once of each resource, in the same units."""
+        return {name: _in_units(name, amount) for name, amount in self.plan.budget.items()}
 
     def assumed(self, node: str) -> bool:
         """Whether a node is in the plan only because its `when`, which a run must decide, is taken to be true."""
-        when = self.plan.nodes[node].node.when
-        if when is True or node not in self.start:
-            return False
-        plan = self.plan
-        try:
-            expr.evaluate_value(when, before(plan.params, plan.env, plan.vars, plan.run))
-        except (expr.Unknown, expr.ExpressionError):
+        return node in self.start and self._when(node) is None
+
+    def _when(self, node: str) -> bool | None:
+        """What a node's `when` is; None where only a run can tell."""
+        when, plan = self.plan.nodes[node].node.when, self.plan
+        if when is True:
             return True
-        return False
+        try:
+            return bool(expr.evaluate_value(when, before(plan.params, plan.env, plan.vars, plan.run)))
+        except (expr.Unknown, expr.ExpressionError):
+            return None
+
+    def left_out(self) -> dict[str, str]:
+        """The nodes that would not run, and why."""
+        out = {name: "" for name, planned in self.plan.nodes.items() if not (name in self.start or planned.given)}
+        for name in out:
+            if self._when(name) is False:
+                out[name] = "its `when` is false"
+            elif self.plan.nodes[name].node.trigger == "any_failed":
+                out[name] = "waits for a failure"
+            else:
+                out[name] = "needs what does not run"
+        return out
+
+    def level(self, node: str) -> str:
+        """The level of a node when it becomes ready; of one that does not, at the start."""
+        return LEVELS[level_at(self.plan.nodes[node].standing.rises, self.ready.get(node, 0.0))]
+
+    def score(self, node: str) -> float:
+        """The score of a node at that moment."""
+        planned, weight = self.plan.nodes[node], self.plan.weights["deadline"]
+        return later(planned.standing.score, planned.node.deadline, weight, self.ready.get(node, 0.0))
+
+    def explanation(self) -> dict[str, Any]:
+        """`plan --explain NODE --json`: as `explain` has it, with when the node would start and finish."""
+        name = self.explained["node"]
+        return {**self.explained, "state": "planned", "start": self.start.get(name), "finish": self.finish.get(name)}
 
     def document(self) -> dict[str, Any]:
         """`plan --json`, as SEMANTICS 7 has it."""
         nodes = {
             name: {
-                "start": self.start.get(name),
-                "finish": self.finish.get(name),
-                "cached": False,
-                "level": LEVELS[planned.level],
-                "score": None,
+                # What is served is there from the beginning.
+                "start": 0.0 if planned.given else self.start.get(name),
+                "finish": 0.0 if planned.given else self.finish.get(name),
+                "cached": planned.given,
+                "level": self.level(name),
+                "score": self.score(name),
                 "assumed": self.assumed(name),
+                "estimate": None if planned.given else planned.estimate,
+                "estimate_from": None if planned.given else planned.source,
+                "resources": self.resources(name),
             }
             for name, planned in self.plan.nodes.items()
-            if not planned.given
         }
         return {
             "makespan": self.makespan,
             "lower_bound": self.lower_bound,
+            "bounds": self.bounds,
+            "scarcest": self.scarcest,
+            "workflow": self.plan.name,
+            "policy": self.plan.policy,
+            "improved": self.improved,
+            "search": self.search,
+            "concurrency": self.plan.concurrency,
+            "resources": self.budget,
             "critical_path": list(self.plan.critical_path),
             "nodes": nodes,
         }
 
 
-def forecast(plan: Plan) -> Forecast:
-    """Run the plan in virtual time. It assumes success; a `when` that cannot be known counts as true."""
+def forecast(plan: Plan, explain: str | None = None, plot: Plotter | None = None) -> Forecast:
+    """Run the plan in virtual time. It assumes success; a `when` that cannot be known counts as true.
+
+    `plot` finds the order that is followed; without it the policy alone decides. Raises UsageError where the node to
+    `explain` is not there.
+    """
     start: dict[str, float] = {}
     finish: dict[str, float] = {}
+    explained: dict[str, Any] = {}
 
     def watch(events: Sequence[ev.Event], state: RunState) -> None:
         for event in events:
@@ -98,7 +156,13 @@ def forecast(plan: Plan) -> Forecast:
                 start[event.node] = event.time
             elif isinstance(event, ev.AttemptEnded):
                 finish[event.node] = event.time
+        if explain and not explained and state.nodes[explain].ready_at is not None:
+            explained.update(_explained(state, explain))
 
+    if explain:
+        from wfctl.explain import find
+
+        find(plan, explain)
     executor = SimulatedExecutor()
     state = RunState(replace(plan, timeout=None))
     state.id = "plan"
@@ -111,12 +175,29 @@ def forecast(plan: Plan) -> Forecast:
         prepare=simulated,
         collect=_unknown,
         watchers=[watch],
+        plot=plot,
     )
     for name, planned in plan.nodes.items():
         if planned.given:
             engine.record(ev.NodeServed(time=0.0, node=name, output=expr.UNKNOWN))
+    engine.set_course("start")
     engine.run()
-    return Forecast(plan=plan, start=start, finish=finish)
+    if explain and not explained:
+        explained.update(_explained(state, explain))
+    ready = {name: run.ready_at for name, run in state.nodes.items() if run.ready_at is not None}
+    return Forecast(
+        plan=plan, start=start, finish=finish, ready=ready, explained=explained, improved=state.course is not None
+    )
+
+
+def _in_units(resource: str, amount: int) -> float:
+    return amount / 1000 if resource == "cpu" else amount
+
+
+def _explained(state: RunState, node: str) -> dict[str, Any]:
+    from wfctl.explain import document
+
+    return document(state.plan, state, node, state.time - state.started, status="planned")
 
 
 class _Assuming(During):

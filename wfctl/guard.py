@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wfctl.roster import Roster
 
 # The descriptors that the guard has, besides the standard ones, which lead nowhere.
-_LIFELINE, _LOCK, _ROSTER = 3, 4, 5
+_LIFELINE, _LOCK, _ROSTER, _LIFE = 3, 4, 5, 6
 _ABOVE = 10  # out of their way
 
 _QUICK = 1.0  # a guard that dies so soon, in seconds, may have something that kills it each time
@@ -29,11 +29,15 @@ class Guard:
 
     It holds the run's lock and its roster too, so that both are free only when nothing is alive. The writing end of a
     pipe is the lifeline: it is cut when the engine is dead and no child of it is still on its way to its own program.
+    `life` is one more descriptor by which others see whether anything is alive, if there is one.
     """
 
-    def __init__(self, roster: Roster, lock: int, environ: Mapping[str, str], warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, roster: Roster, lock: int, environ: Mapping[str, str], warn: Callable[[str], None], life: int = -1
+    ) -> None:
         self._roster = roster
         self._lock = lock
+        self._life = life
         self._environ = environ
         self._warn = warn
         self._lifeline = -1
@@ -83,14 +87,15 @@ class Guard:
         sources: list[int] = []
         end, self._lifeline = os.pipe()
         try:
-            for fd in (end, self._lock, self._roster.fd):
+            for fd in (end, self._lock, self._roster.fd, *([self._life] if self._life >= 0 else [])):
                 sources.append(_above(fd))
             actions: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
                 (os.POSIX_SPAWN_DUP2, 0, 1),
                 (os.POSIX_SPAWN_DUP2, 0, 2),
             ]
-            for source, fd in zip(sources, (_LIFELINE, _LOCK, _ROSTER), strict=True):
+            actions.append((os.POSIX_SPAWN_DUP2, 0, _LIFE))
+            for source, fd in zip(sources, (_LIFELINE, _LOCK, _ROSTER, _LIFE), strict=False):
                 actions.append((os.POSIX_SPAWN_DUP2, source, fd))
             package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
             words = [sys.executable or "", "-I", "-S", "-c", _PROGRAM, package, str(os.getpid()), self._roster.path]
@@ -162,7 +167,7 @@ def _is_cut() -> bool:
 def _close_others() -> None:
     """Close what the engine itself was handed open: who waits for the end of that must not wait for us."""
     for name in os.listdir("/proc/self/fd"):
-        if int(name) > _ROSTER:
+        if int(name) > _LIFE:
             try:
                 os.close(int(name))
             except OSError:  # that of the listing itself

@@ -142,7 +142,9 @@ def checkpoint_of(record: Record) -> dict[str, Any]:
 # -- an update
 
 
-_SAYS_NOTHING_OF_THE_WORK = ("description", "needs", "priority", "estimate")
+_SAYS_NOTHING_OF_THE_WORK = (
+    "description", "needs", "priority", "deadline", "business_value", "user_level", "group", "estimate",
+)  # fmt: skip
 
 
 def changed(record: Record, plan: Plan) -> list[str]:

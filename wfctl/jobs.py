@@ -17,6 +17,14 @@ Sealed = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a job may use and no more: bytes of memory, thousandths of a processor; None for what has no limit."""
+
+    memory: int | None = None
+    cpu: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One attempt, ready to be performed. Everything in it is plain data; secrets are not.
 
@@ -45,6 +53,10 @@ class Job:
     timeout: float | None = None
     log_limit: int | None = None
     """Bytes that its log may have; its file of standard output too."""
+    devices: tuple[str, ...] | None = None
+    """Those that it alone may use; None where the run has none to give, and hides none."""
+    limits: Limits | None = None
+    """What the system is to keep its processes to."""
     detach: bool = False
     estimate: float = 1.0
 
@@ -96,7 +108,12 @@ class LowDisk:
     error: str
 
 
-Message = Completion | Signalled | Paused | LowDisk
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """What other runs hold may have come free."""
+
+
+Message = Completion | Signalled | Paused | LowDisk | Woken
 
 
 class Clock(Protocol):
@@ -122,6 +139,22 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Give back what is held. No job runs any more, but those that were detached."""
+
+
+class Sharing(Protocol):
+    """What a run shares with other runs, lent to its nodes one by one."""
+
+    def lend(self, node: str, wants: Mapping[str, int]) -> Mapping[str, tuple[str, ...]] | str:
+        """Give the node all of that: its devices, by resource; or say for whom it waits, and give nothing."""
+
+    def give_back(self, node: str) -> bool:
+        """Whether the node had something, which others may have now."""
+
+    def stand_in_line(self, wants: Mapping[str, int] | None, *, passable: bool) -> None:
+        """Be woken when that may be had; while it is `passable`, other runs may take it first. None: for nothing."""
+
+    def woken(self) -> None:
+        """A `Woken` has arrived; before anything is asked for again."""
 
 
 class Roster(Protocol):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from wfctl import expr, quantity
 from wfctl.errors import Where
 from wfctl.record import dataclass
+from wfctl.score import LEVELS, USER_LEVELS, read_value
 
 if TYPE_CHECKING:
     from wfctl.spec import Builder
 
-LEVELS = ("low", "normal", "high", "critical")
 AFTER_WORK: Mapping[str, None] = dict.fromkeys(("output", "exit_code", "error", "attempt"))
 
 Value = object
@@ -63,9 +63,15 @@ class Node:
     timeout: Value = None
     retry: Retry = Retry()
     continue_on_error: bool = False
-    priority: str = "normal"
+    priority: str | None = None
+    deadline: float | None = None
+    """Seconds from the start of the run."""
+    business_value: float | None = None
+    user_level: str | None = None
+    group: str = ""
     estimate: float | None = None
     resources: Mapping[str, int] = field(default_factory=dict)
+    limit: str = "soft"
     reads: Value = ()
     writes: Value = ()
     detach: bool = False
@@ -271,13 +277,21 @@ def read_retry(raw: object) -> Retry:
     return Retry(**rest, **times)
 
 
-def _one_of(*names: str) -> Callable[[object], object]:
+def one_of(*names: str) -> Callable[[object], object]:
+    """A reader of one of these words."""
+
     def read(raw: object) -> object:
         if raw not in names:
             raise ValueError(f"expected one of {', '.join(names)}, got {quantity.shown(raw)}")
         return raw
 
     return read
+
+
+def _text(raw: object) -> str:
+    if not isinstance(raw, str):
+        raise ValueError(f"expected text, got {quantity.shown(raw)}")
+    return raw
 
 
 def _boolean(raw: object) -> bool:
@@ -290,9 +304,14 @@ PLANNED: Mapping[str, Callable[[Any], Any]] = {
     "resources": read_demand,
     "retry": read_retry,
     "estimate": quantity.seconds,
-    "priority": _one_of(*LEVELS),
+    "priority": one_of(*LEVELS),
+    "deadline": quantity.seconds,
+    "business_value": read_value,
+    "user_level": one_of(*USER_LEVELS),
+    "group": _text,
     "continue_on_error": _boolean,
-    "stdout": _one_of("none", "text", "lines", "json"),
+    "stdout": one_of("none", "text", "lines", "json"),
+    "limit": one_of("soft", "hard"),
     "detach": _boolean,
 }
 """Keys of a node that must be known before anything runs, each with its reader."""

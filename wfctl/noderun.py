@@ -58,6 +58,7 @@ class NodeRun:
 
     __slots__ = (
         "attempt",
+        "devices",
         "error",
         "exit_code",
         "failed",
@@ -66,6 +67,7 @@ class NodeRun:
         "judged",
         "left",
         "output",
+        "ready_at",
         "reason",
         "retry_at",
         "seconds",
@@ -80,11 +82,13 @@ class NodeRun:
     )
     KEPT = (
         "attempt",
+        "devices",
         "error",
         "exit_code",
         "finished",
         "first_started",
         "output",
+        "ready_at",
         "reason",
         "retry_at",
         "seconds",
@@ -101,7 +105,9 @@ class NodeRun:
         self.attempt = attempt  # of all, also before a resume: names the log
         self.tries = 0  # since the last resume: what `retry.attempts` counts
         self.first_started: float | None = None  # of these tries
+        self.ready_at: float | None = None  # the last time: what policies go by
         self.started: float | None = None
+        self.devices: tuple[str, ...] = ()  # of its last attempt
         self.finished: float | None = None
         self.seconds = 0.0
         self.exit_code: int | None = None

@@ -10,25 +10,33 @@ from dataclasses import field, replace
 from itertools import pairwise
 from typing import Any
 
-from wfctl import expr, graph, quantity, scope
+from wfctl import estimates, expr, graph, quantity, scope
+from wfctl.budget import DEVICES, Demand
 from wfctl.errors import Problem, Where
-from wfctl.node import LEVELS, PLANNED, Node, Value
+from wfctl.node import PLANNED, Node, Value
 from wfctl.params import env_of, params_of
 from wfctl.paths import Written, confined, parents
-from wfctl.policy import POLICIES
+from wfctl.policy import IMPROVABLE, POLICIES
 from wfctl.record import dataclass
-from wfctl.spec import Workflow, cycle_text
+from wfctl.score import AGING, WEIGHTS, level_at, read_aging, read_groups, read_weights
+from wfctl.spec import SCHEDULING, SUPPLY, Workflow, cycle_text
+from wfctl.standing import Standing, standings
 
 ON_FAILURE = ("stop", "continue", "cancel")
+ON_BUSY = ("wait", "fail", "skip")
 
 DEFAULT_ESTIMATE = 1.0
 """Seconds that a node is taken to need when nothing is known of it."""
 
+SOURCES = ("history", "declared", "kind", "assumed")
+"""Where an estimate comes from, the best first: the last successes of the node, its own `estimate`, the last successes
+of its kind, nowhere."""
+
+UNASKED = 2000
+"""Up to how many nodes a plan is improved unasked: 2,000 take 20 ms, or a second where many resources are scarce."""
+
 LOG_LIMIT = 100 * 1024 * 1024
 """Bytes that the log of one attempt may have, where the file does not say."""
-
-Demand = tuple[tuple[str, int], ...]
-"""What a node holds while it runs, exact, sorted by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +44,8 @@ class Request:
     """What one run was asked for, and the facts it leans on. Recorded; a plan is made from it again at any time.
 
     `started` is UTC text, `folder` the file's own. `machine` holds the budgets of cpu and memory that count where the
-    file names none, `cores` the concurrency where it names none.
+    file names none, `cores` the concurrency where it names none. `devices` are those that this process may see, None
+    where nothing says so.
     """
 
     params: Mapping[str, object] = field(default_factory=dict)
@@ -46,17 +55,22 @@ class Request:
     folder: str = "."
     cores: int = 1
     machine: Mapping[str, int] = field(default_factory=dict)
+    devices: tuple[str, ...] | None = None
     grace: float = 10.0
     settings: tuple[str, ...] = ()
     """What was laid over the file, for an update of it."""
     start_from: tuple[str, ...] = ()
     until: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    estimates: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that nodes took of late, of those of which that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
     """One node with its place in the plan. `tail` is the longest path of estimates from its start to the end.
+
+    `source` is the one of SOURCES that its estimate comes from.
 
     `given` nodes are left out of the run; their output comes from elsewhere.
     """
@@ -68,9 +82,19 @@ class Planned:
     demand: Demand
     level: int
     estimate: float
+    source: str
     tail: float
     index: int
     given: bool = False
+    likely: bool = True
+    """Whether it will run where all goes well, before `finally`."""
+    standing: Standing = Standing()
+    """`level` is that of the start of the run; a deadline may lift it later."""
+
+    @property
+    def estimated(self) -> bool:
+        """Whether its estimate is more than an assumption."""
+        return self.source != "assumed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +110,24 @@ class Plan:
     outputs: Mapping[str, Value]
     nodes: Mapping[str, Planned]
     budget: Mapping[str, int]
+    """What nodes may hold at once, of each resource."""
+    rates: Mapping[str, float]
+    """Tokens in a second, of resources with a rate: each attempt that asks for one costs a token."""
+    shared: Mapping[str, tuple[int, int]]
+    """Amount and reserve of those budgets that all runs of this user here have in common."""
+    lock: str
+    """The name of the lock that one run at a time holds on this machine; none where it is empty."""
+    on_busy: str
+    devices: tuple[str, ...]
+    """The names of the units of the resource `gpu`; none where they are numbers from 0 up."""
     concurrency: int
     policy: str
+    weights: Mapping[str, float]
+    """Of the score's factors; they add up to 1."""
+    aging: float
+    """Seconds in which waiting lifts a node by a level."""
+    groups: Mapping[str, float]
+    """Weights of groups; of those that are not here it is 1."""
     on_failure: str
     timeout: float | None
     grace: float
@@ -97,6 +137,13 @@ class Plan:
     critical_path: tuple[str, ...]
     bounds: Mapping[str, float]
     """Lower bounds of the makespan in seconds, by name."""
+
+    @property
+    def improvable(self) -> bool:
+        """Whether a better order than the policy's own may be looked for unasked: where that says what matters, but
+        not who is next, where estimates are more than guesses, and the nodes not too many."""
+        likely = [planned for planned in self.nodes.values() if planned.likely]
+        return self.policy in IMPROVABLE and 2 < len(likely) <= UNASKED and all(p.estimated for p in likely)
 
 
 def build(workflow: Workflow, request: Request) -> tuple[Plan, list[Problem]]:
@@ -123,7 +170,8 @@ class _Planner:
 
     def build(self) -> tuple[Plan, list[Problem]]:
         workflow = self.workflow
-        budget = self.budget()
+        supplies = self.supplies()
+        budget = self.budget(supplies)
         root = posixpath.normpath(posixpath.join(self.request.folder, self.setting("root", workflow.root, _path, ".")))
         nodes = {name: self.settled(node) for name, node in workflow.nodes.items()}
         needs = self.edges(nodes, root)
@@ -134,7 +182,8 @@ class _Planner:
             # What leans on a node that is left out would say null, and mean nothing by it.
             outputs = {k: v for k, v in outputs.items() if workflow.nodes_of(v) <= nodes.keys()}
         needs = {name: needs[name] if name in chosen else () for name in nodes}
-        planned, ordered, idle = self.placed(nodes, needs, given, budget)
+        weights = self.setting("weights", workflow.weights, read_weights, WEIGHTS)
+        planned, ordered, idle = self.placed(nodes, needs, given, budget, weights)
         concurrency = int(self.setting("concurrency", workflow.concurrency, _count, self.request.cores))
         plan = Plan(
             name=workflow.name,
@@ -146,8 +195,16 @@ class _Planner:
             outputs=outputs,
             nodes=planned,
             budget=budget,
+            rates={name: parts["rate"] for name, parts in supplies.items() if parts.get("rate")},
+            shared=self.shared(supplies, budget),
+            lock=self.setting("lock", workflow.lock.get("name"), _name, ""),
+            on_busy=self.setting("lock", workflow.lock.get("on_busy"), _among(ON_BUSY), "wait"),
+            devices=self.request.devices or (),
             concurrency=concurrency,
             policy=str(self.setting("policy", workflow.policy, _among(POLICIES), "priority")),
+            weights=weights,
+            aging=self.setting("aging", workflow.aging, read_aging, AGING),
+            groups=self.setting("groups", workflow.groups, read_groups, {}),
             on_failure=str(self.setting("on_failure", workflow.on_failure, _among(ON_FAILURE), "stop")),
             timeout=self.setting("timeout", workflow.timeout, quantity.seconds, None),
             grace=self.setting("grace", workflow.grace, quantity.seconds, self.request.grace),
@@ -181,17 +238,19 @@ class _Planner:
         needs: Mapping[str, tuple[str, ...]],
         given: set[str],
         budget: Mapping[str, int],
+        weights: Mapping[str, float],
     ) -> tuple[dict[str, Planned], list[str], set[str]]:
         """Each node with its place among the others; all ids in order; and those that a plan leaves out."""
         demands = {name: self.demand(node, budget) for name, node in nodes.items()}
         ordered = graph.order(needs)
         after = graph.successors(needs)
-        length = {n: DEFAULT_ESTIMATE if node.estimate is None else node.estimate for n, node in nodes.items()}
+        length, source = self.estimates(nodes)
         length.update(dict.fromkeys(given, 0.0))
         idle = self.left_out(nodes, ordered, needs)
         counted = {**length, **dict.fromkeys(idle, 0.0)}
         tails = graph.tails(ordered, after, counted.__getitem__)
-        levels = self.levels(nodes, ordered, after)
+        standing = standings(nodes, ordered, after, tails, counted, budget, weights)
+        default = Standing()  # of what lies on a cycle: such a plan is never run
         planned = {
             name: Planned(
                 id=name,
@@ -199,22 +258,35 @@ class _Planner:
                 needs=needs[name],
                 dependents=tuple(after[name]),
                 demand=demands[name],
-                level=levels.get(name, 1),
+                level=level_at(standing.get(name, default).rises, 0.0),
                 estimate=length[name],
+                source=source[name],
                 tail=tails.get(name, 0.0),
                 index=i,
                 given=name in given,
+                likely=node.section == "nodes" and name not in idle and name not in given,
+                standing=standing.get(name, default),
             )
             for i, (name, node) in enumerate(nodes.items())
         }
         return planned, ordered, idle
+
+    def estimates(self, nodes: Mapping[str, Node]) -> tuple[dict[str, float], dict[str, str]]:
+        """Seconds that each node is taken to need, and where that comes from."""
+        history = self.request.estimates
+        kinds = estimates.by_kind(history, {n: node.kind for n, node in self.workflow.nodes.items()}) if history else {}
+        length, source = {}, {}
+        for name, node in nodes.items():
+            known = (history.get(name), node.estimate, kinds.get(node.kind), DEFAULT_ESTIMATE)
+            length[name], source[name] = next((v, w) for v, w in zip(known, SOURCES, strict=True) if v is not None)
+        return length, source
 
     # -- the file's own keys
 
     def setting(self, key: str, value: Value, read: Any, default: Any) -> Any:
         if value is None:
             return default
-        where: Where = ("scheduling", "policy") if key == "policy" else (key,)
+        where: Where = ("scheduling", key) if key in SCHEDULING else (key,)
         try:
             return read(expr.evaluate_value(value, self.names))
         except expr.Unknown:
@@ -223,21 +295,56 @@ class _Planner:
             self.problems.append(Problem(where, str(error)))
             return default
 
-    def budget(self) -> dict[str, int]:
+    def supplies(self) -> dict[str, dict[str, Any]]:
+        """Of each declared resource its parts, as numbers and words: amount, reserve, rate, share."""
+        supplies: dict[str, dict[str, Any]] = {}
+        for name, declared in self.workflow.resources.items():
+            parts = supplies[name] = {}
+            told = declared if isinstance(declared, dict) else {"amount": declared}
+            for key, value in told.items():
+                where: Where = ("resources", name, key) if told is declared else ("resources", name)
+                try:
+                    evaluated = expr.evaluate_value(value, self.names)
+                    # What is plain was read when the file was.
+                    parts[key] = evaluated if evaluated is value else SUPPLY[key](name, evaluated)
+                except expr.Unknown:
+                    continue
+                except (expr.ExpressionError, ValueError) as error:
+                    self.problems.append(Problem(where, str(error)))
+        return supplies
+
+    def budget(self, supplies: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+        """What this run may use of each resource: the amount less the reserve, and no device that it cannot see."""
         budget = dict(self.request.machine)
-        for name, value in self.workflow.resources.items():
-            if value is None:  # it has a fault; what nodes ask of it has none
+        for name, parts in supplies.items():
+            amount, reserve = parts.get("amount"), parts.get("reserve") or 0
+            if amount is None:  # it is not known, or has a fault; what nodes ask of it has none
                 budget.pop(name, None)
-                continue
-            try:
-                evaluated = expr.evaluate_value(value, self.names)
-                # Plain amounts were converted when the file was read.
-                budget[name] = evaluated if evaluated is value else quantity.amount(name, evaluated)  # type: ignore[assignment]
-            except expr.Unknown:
+            elif reserve > amount:
+                has = quantity.shown_amount(name, amount)
+                what = f"is {quantity.shown_amount(name, reserve)}, more than the amount, {has}"
+                self.problems.append(Problem(("resources", name, "reserve"), what, "lower it"))
                 budget.pop(name, None)
-            except (expr.ExpressionError, ValueError) as error:
-                self.problems.append(Problem(("resources", name), str(error)))
+            else:
+                budget[name] = amount - reserve
+        if DEVICES in budget and self.request.devices is not None:
+            budget[DEVICES] = min(budget[DEVICES], len(self.request.devices))
         return budget
+
+    def shared(
+        self, supplies: Mapping[str, Mapping[str, Any]], budget: Mapping[str, int]
+    ) -> dict[str, tuple[int, int]]:
+        """Amount and reserve of the budgets that runs have in common."""
+        shared: dict[str, tuple[int, int]] = {}
+        for name, parts in supplies.items():
+            if parts.get("share") == "machine" and name in budget:
+                if parts.get("rate"):
+                    hint = "take out one of them, or declare a resource for each"
+                    what = "a rate counts for one run, and cannot be shared by all of the machine"
+                    self.problems.append(Problem(("resources", name, "rate"), what, hint))
+                reserve = parts.get("reserve") or 0
+                shared[name] = (budget[name] + reserve, reserve)
+        return shared
 
     # -- nodes
 
@@ -276,19 +383,10 @@ class _Planner:
                 what = f"needs {quantity.shown_amount(name, wanted)}, the budget is {has}"
                 here = f"that is this machine's; say resources: {{{name}: …}} to plan for another"
                 hint = "" if name in declared else here
+                if name == DEVICES and self.request.devices is not None:
+                    hint = f"CUDA_VISIBLE_DEVICES shows {len(self.request.devices)} here"
                 self.problems.append(Problem(where, what, hint))
         return tuple(sorted(node.resources.items()))
-
-    def levels(
-        self, nodes: Mapping[str, Node], ordered: list[str], after: Mapping[str, Collection[str]]
-    ) -> dict[str, int]:
-        """Each node's level, inherited by all that it needs: the higher wins."""
-        levels: dict[str, int] = {}
-        for name in reversed(ordered):
-            own = LEVELS.index(nodes[name].priority)
-            levels[name] = max((levels[other] for other in after[name]), default=own) if after[name] else own
-            levels[name] = max(own, levels[name])
-        return levels
 
     def left_out(self, nodes: Mapping[str, Node], ordered: list[str], needs: Mapping[str, tuple[str, ...]]) -> set[str]:
         """Nodes that will not run where all goes well: those that wait for a failure, those whose `when` is known to
@@ -536,6 +634,12 @@ def _path(value: object) -> str:
     if isinstance(value, str) and value and "\0" not in value:
         return value
     raise ValueError(f"expected a path, got {quantity.shown(value)}")
+
+
+def _name(value: object) -> str:
+    if isinstance(value, str) and value and value.isprintable():
+        return value
+    raise ValueError(f"expected a name, got {quantity.shown(value)}")
 
 
 def _count(value: object) -> int:

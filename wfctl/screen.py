@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from wfctl.app import Outcome
     from wfctl.driver import Watching
     from wfctl.history import Record
+    from wfctl.optimize import Progress
     from wfctl.renderers.plain import Plain, Tail, Wrote
+    from wfctl.search import Tell
 
 NARROWEST = 20
 """Columns below which nothing is laid out: what is narrower wraps."""
@@ -209,6 +211,22 @@ def watching(json: bool) -> Watching:
         warn=warn,
         paused=lambda on: view.pause(on) if view else None,
     )
+
+
+def searching(stream: TextIO, seconds: float) -> Tell | None:
+    """Who hears on a terminal how far a search for a plan is, in one line that goes when it is over."""
+    from wfctl.renderers.progress import search_line
+
+    screen = Screen.of(stream)
+    if not screen.live:
+        return None
+
+    def tell(elapsed: float, progress: Progress | None) -> None:
+        line = search_line(elapsed, seconds, progress) if progress else ""
+        stream.write(f"\r\x1b[K{line[: screen.width - 1]}")
+        stream.flush()
+
+    return tell
 
 
 def _drain(*streams: Pipe | TextIO | None) -> None:

@@ -12,26 +12,20 @@ from typing import Any
 from wfctl import expr, graph, quantity
 from wfctl.errors import Problem, Where, dotted
 from wfctl.jobs import Kind
-from wfctl.node import Node, NodeReader, Value
+from wfctl.node import Node, NodeReader, Value, one_of
 from wfctl.record import dataclass
 from wfctl.values import within
 
 KINDS = ("run", "call", "http", "sql", "files", "notify", "ask", "workflow", "nodes")
-POLICIES = ("fifo", "priority", "critical_path")
+SCHEDULING = ("policy", "weights", "aging", "groups")
 
 RUN_NAMES: Mapping[str, None] = dict.fromkeys(("id", "started"))
 RUN_NAMES_AT_END: Mapping[str, None] = dict.fromkeys(("id", "started", "state", "failed", "failed_nodes", "rollback"))
 
 # What FORMAT has and this version has not: refused at load, never at run. The values are those
 # that ask for nothing and so are harmless.
-_LATER_IN_FILE: Mapping[str, tuple[object, ...]] = {"rollback": (), "lock": ()}
-_LATER_IN_SCHEDULING: Mapping[str, tuple[object, ...]] = {"weights": (), "aging": (), "groups": ()}
+_LATER_IN_FILE: Mapping[str, tuple[object, ...]] = {"rollback": ()}
 _LATER_IN_NODE: Mapping[str, tuple[object, ...]] = {
-    "deadline": (),
-    "business_value": (),
-    "user_level": (),
-    "group": (),
-    "limit": ("soft",),
     "idempotency": (False,),
     "checkpoint": (False,),
     "compensate": (),
@@ -43,7 +37,14 @@ _LATER_IN_NODE: Mapping[str, tuple[object, ...]] = {
     "collect": (),
     "with": (),
 }
-_LATER_IN_RESOURCE: Mapping[str, tuple[object, ...]] = {"reserve": (0,), "share": ("run",), "rate": (None,)}
+SUPPLY: Mapping[str, Callable[[str, object], object]] = {
+    "amount": quantity.amount,
+    "reserve": quantity.amount,
+    "rate": lambda _, raw: quantity.rate(raw),
+    "share": lambda _, raw: one_of("run", "machine")(raw),
+}
+"""The parts of a budget, each with its reader: of the resource's name and the value."""
+
 _LATER_NAMES = ("item", "index", "key")
 
 MANY = 100
@@ -63,7 +64,11 @@ class Workflow:
     root: Value = "."
     concurrency: Value = None
     resources: Mapping[str, Value] = field(default_factory=dict)
+    lock: Mapping[str, Value] = field(default_factory=dict)
     policy: Value = "priority"
+    weights: Value = None
+    aging: Value = None
+    groups: Value = None
     on_failure: Value = "stop"
     timeout: Value = None
     grace: Value = None
@@ -130,8 +135,6 @@ class Builder:
                     if node is not None:
                         nodes[name] = node
         self.check_needs(nodes)
-        scheduling = self.mapping(data, "scheduling")
-        self.refuse_later(scheduling, ("scheduling",), _LATER_IN_SCHEDULING)
         workflow = Workflow(
             name=name if isinstance(name := data.get("name"), str) else stem,
             description=text if isinstance(text := data.get("description"), str) else "",
@@ -142,7 +145,8 @@ class Builder:
             root=self.setting("root", "."),
             concurrency=self.setting("concurrency", None),
             resources=self.budgets(),
-            policy=self.policy(scheduling.get("policy", "priority")),
+            lock=self.lock(),
+            **{key: value for key in SCHEDULING if (value := self.scheduling(key)) is not None},
             on_failure=self.setting("on_failure", "stop"),
             timeout=self.setting("timeout", None, quantity.seconds),
             grace=self.setting("grace", None, quantity.seconds),
@@ -213,20 +217,27 @@ class Builder:
         for name, raw in self.mapping(self.data, "resources").items():
             where: Where = ("resources", name)
             if isinstance(raw, dict):
-                self.refuse_later(raw, where, _LATER_IN_RESOURCE)
-                where, raw = (*where, "amount"), raw.get("amount")
-            value = self.compile(raw, where)
-            self.check_names(value, where, self.at_start)
-            if value is raw:
-                value = self.attempt(lambda n=name, r=raw: quantity.amount(n, r), where, None)  # type: ignore[misc]
-            budgets[name] = value
+                budgets[name] = {k: self.supply(name, k, v, (*where, k)) for k, v in raw.items() if k in SUPPLY}
+            else:
+                budgets[name] = self.supply(name, "amount", raw, where)
         return budgets
 
-    def policy(self, raw: object) -> Value:
-        where = ("scheduling", "policy")
-        if isinstance(raw, str) and raw in ("fair", "deadline"):
-            self.fault(where, f'the policy "{raw}" is not available yet', f"use one of {', '.join(POLICIES)}")
+    def lock(self) -> dict[str, Value]:
+        raw = {k: v for k, v in self.mapping(self.data, "lock").items() if k in ("name", "on_busy")}
+        value = {k: self.compile(v, ("lock", k)) for k, v in raw.items()}
+        for key, part in value.items():
+            self.check_names(part, ("lock", key), self.at_start)
+        return value
+
+    def supply(self, name: str, key: str, raw: object, where: Where) -> Value:
+        """One part of a budget: read where it is plain, else an expression. None where it is wrong."""
         value = self.compile(raw, where)
+        self.check_names(value, where, self.at_start)
+        return self.attempt(lambda: SUPPLY[key](name, raw), where, None) if value is raw else value
+
+    def scheduling(self, key: str) -> Value:
+        where = ("scheduling", key)
+        value = self.compile(self.mapping(self.data, "scheduling").get(key), where)
         self.check_names(value, where, self.at_start)
         return value
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from wfctl import events as ev
 from wfctl import graph
+from wfctl.budget import Budget, Wish
 from wfctl.errors import Bug
 from wfctl.noderun import (
     BAD,
@@ -30,10 +31,11 @@ from wfctl.noderun import (
     NodeRun,
     NodeState,
 )
-from wfctl.plan import Demand, Plan, Planned
+from wfctl.plan import Plan, Planned
 from wfctl.policy import POLICIES
 from wfctl.ready import Ready
 from wfctl.trigger import FOR_FAILURES, TRIGGERS
+from wfctl.turns import Turns
 
 
 class RunStatus(StrEnum):
@@ -69,6 +71,8 @@ class RunState:
         self.only_finally = False  # what went on had nothing else left to do
         self.events = 0
         self._to_stop: deque[str] = deque()
+        self.tokens: dict[str, float] = {}  # of rates, as `Budget` keeps them
+        self.course: ev.RunPlanned | None = None  # what is followed
         self.nodes = {name: NodeRun() for name in plan.nodes}
         self._rank = POLICIES[plan.policy]
         self._derive()
@@ -112,11 +116,46 @@ class RunState:
             return False
         return not self.failed_nodes or self.plan.on_failure == "continue" or planned.node.trigger in FOR_FAILURES
 
-    def best_ready(self) -> str | None:
-        """The best-ranked ready node that fits slots and resources."""
+    def best_ready(self, now: float) -> str | None:
+        """The best-ranked ready node that fits slots and resources, and delays none that is before it."""
         if len(self.running) >= self.plan.concurrency:
             return None
-        return self.ready.best(self._fits)
+        return self.ready.best(self.budget, now, self.plan.aging)
+
+    def next_change(self, now: float) -> float | None:
+        """When a ready node may start although nothing has ended: a token comes, or it is late by the plan."""
+        if len(self.running) >= self.plan.concurrency:
+            return None
+        token = self.budget.next_change(now) if len(self.ready) else None
+        moments = [moment for moment in (token, self.ready.next_release()) if moment is not None]
+        return min(moments, default=None)
+
+    def drifted(self, now: float) -> bool:
+        """Whether what has not started is to be planned again."""
+        return self.settled is None and not self.failing and self.ready.drifted(now)
+
+    def refuse(self, node: str) -> None:
+        """Other runs hold what the node asks for. No fact: it is asked again, and after a crash too."""
+        self.refused[node] = None
+        self._wish(self.plan.nodes[node]).refused = True
+        self.ready.freed()
+
+    def ask_again(self) -> None:
+        """What other runs hold may have come free."""
+        for node in self.refused:
+            self._wish(self.plan.nodes[node]).refused = False
+        self.refused.clear()
+        self.ready.freed()
+
+    @property
+    def free(self) -> Mapping[str, int]:
+        """What is left of each budget."""
+        return self.budget.free
+
+    def ready_moment(self, node: str) -> float:
+        """When the node became ready, in seconds from the start of the run; of one that was not yet, now."""
+        at = self.nodes[node].ready_at
+        return round((self.time if at is None else at) - self.started, 6)
 
     def next_doomed(self) -> str | None:
         """A node whose trigger can no longer hold."""
@@ -155,9 +194,8 @@ class RunState:
             queue.popleft()
         return None
 
-    def _fits(self, demand: Demand) -> bool:
-        free = self.free
-        return all(free.get(name, 0) >= wanted for name, wanted in demand)
+    def _wish(self, planned: Planned) -> Wish:
+        return self.budget.wish(planned.demand, planned.estimate if planned.estimated else None)
 
     # -- facts
 
@@ -178,14 +216,18 @@ class RunState:
             raise Bug(f"{event.name}: node {name} is {old}")
         if old is RUNNING:
             self._give_back(name)
+            self.ready.ended(name, getattr(event, "seconds", 0.0))
         elif old is READY:
             self.ready.remove(name)
+            if name in self.refused:
+                self.ask_again()  # it is another's turn to wait for that
         run.state = new
         _NODE_FACTS[type(event)](self, run, self.plan.nodes[name], event)
         if run.state in FINAL:
             self._ended(name, run)
 
     def _node_ready(self, run: NodeRun, planned: Planned, event: ev.NodeReady) -> None:
+        run.ready_at = event.time
         self._push_ready(planned)
 
     def _node_started(self, run: NodeRun, planned: Planned, event: ev.NodeStarted) -> None:
@@ -198,8 +240,11 @@ class RunState:
         run.writes = event.writes
         run.reason = run.error = ""
         self.running[planned.id] = None
-        for name, amount in planned.demand:
-            self.free[name] -= amount
+        run.devices = event.devices
+        wish = self._wish(planned)
+        self.budget.hold(planned.id, wish, event.time, run.devices)
+        self.budget.spend(wish, event.time)
+        self.ready.started(planned.id)
 
     def _attempt_ended(self, run: NodeRun, event: ev.AttemptEnded) -> None:
         run.finished = event.time
@@ -260,6 +305,11 @@ class RunState:
     def _run_started(self, event: ev.RunStarted) -> None:
         self.id = event.run
         self.started = self.began = event.time
+        self.ready = self._queue()  # who is ready from the start waits since now
+        for name, run in self.nodes.items():
+            if run.state is READY:
+                run.ready_at = event.time
+                self._push_ready(self.plan.nodes[name])
 
     def _run_resumed(self, event: ev.RunResumed) -> None:
         """What ran is interrupted, and so runs again, as does what failed and what did not run because of it.
@@ -286,6 +336,7 @@ class RunState:
             self.error = ""
             self.timed_out = False
             self.began = event.time
+        self.course = None
         self._forget(set(event.again), finally_only=decided)
         self._derive()
 
@@ -315,6 +366,25 @@ class RunState:
                 # The attempt counts for its number, not for `retry.attempts`: nothing of the work failed.
                 fresh.tries = max(0, run.tries - 1)
                 fresh.first_started = run.first_started if fresh.tries else None
+
+    def _run_planned(self, event: ev.RunPlanned) -> None:
+        self.course = event if event.order else None
+        self.ready = self._queue()
+        for name, run in self.nodes.items():
+            if run.state is READY:
+                self._push_ready(self.plan.nodes[name])
+
+    def _queue(self) -> Ready | Turns:
+        """An empty queue of ready nodes. After a resume all groups begin at the same mark: it costs each a node at
+        most."""
+        if self.plan.policy == "fair":
+            return Turns(self.plan)
+        if self.course is None:
+            return Ready()
+        from wfctl.course import Course
+
+        ended = [name for name, run in self.nodes.items() if run.state in FINAL]
+        return Course(self.plan, self.course, self.started, ended)
 
     def _run_stopping(self, event: ev.RunStopping) -> None:
         self.signal = event.signal if self.signal is None else self.signal
@@ -359,7 +429,7 @@ class RunState:
         self.events += 1
         old, self.plan = self.nodes, plan
         self._rank = POLICIES[plan.policy]
-        self.settled = None
+        self.settled = self.course = None
         self.nodes = {}
         for name, planned in plan.nodes.items():
             run = old.get(name)
@@ -374,9 +444,11 @@ class RunState:
     def _derive(self) -> None:
         """Make all quick views anew from the states of the nodes."""
         plan = self.plan
-        self.ready = Ready()
-        self.free = dict(plan.budget)
+        self.ready = self._queue()
+        slots = min(plan.concurrency, len(plan.nodes))  # a number of 4,000 digits is slow to add
+        self.budget = Budget(plan.budget, slots, plan.rates, self.tokens, plan.devices)
         self.running: dict[str, None] = {}
+        self.refused: dict[str, None] = {}  # by other runs, in the order of asking
         self.asked: dict[str, str] = {}
         self.failed_nodes: dict[str, None] = {}
         self.ended: dict[NodeState, int] = {}
@@ -412,21 +484,21 @@ class RunState:
                 heappush(self._retries, (run.retry_at, name))
             elif run.state is RUNNING:
                 self.running[name] = None
-                for resource, amount in plan.nodes[name].demand:
-                    self.free[resource] -= amount
+                self.budget.hold(name, self._wish(plan.nodes[name]), run.started or self.time, run.devices)
             elif run.state is WAITING and (plan.nodes[name].node.section == "nodes" or self.settled is not None):
                 self._judge(name, run)
         if self.failing and self.settled is None:
             self._start_failing("cancel" if self.timed_out else plan.on_failure)
 
     def _push_ready(self, planned: Planned) -> None:
-        self.ready.push(planned.id, planned.demand, self._rank(planned))
+        since = self.nodes[planned.id].ready_at
+        rank = self._rank(planned, self.plan, self)
+        self.ready.push(planned.id, self._wish(planned), rank, self.time if since is None else since)
 
     def _give_back(self, name: str) -> None:
         self.running.pop(name, None)
         self.asked.pop(name, None)
-        for resource, amount in self.plan.nodes[name].demand:
-            self.free[resource] += amount
+        self.budget.give_back(name, self._wish(self.plan.nodes[name]))
         self.ready.freed()
 
     def _count(self, dependent: NodeRun, planned: Planned, run: NodeRun) -> None:
@@ -438,6 +510,7 @@ class RunState:
 
     def _ended(self, name: str, run: NodeRun) -> None:
         planned = self.plan.nodes[name]
+        self.ready.ended(name)
         self.open[planned.node.section] -= 1
         self.ended[run.state] = self.ended.get(run.state, 0) + 1
         for other in planned.dependents:
@@ -465,6 +538,7 @@ class RunState:
             run.judged = False  # waits to be served, and never starts
         elif planned.node.when is True:
             run.state = READY
+            run.ready_at = self.time
             self._push_ready(planned)
         else:
             self._unjudged.append(name)
@@ -491,6 +565,7 @@ class RunState:
         """The state as plain data, for a checkpoint."""
         return {
             "run": {key: getattr(self, key) for key in _RUN_KEPT},
+            "course": ev.to_data(self.course) if self.course else None,
             "nodes": {
                 name: [str(run.state), *(getattr(run, key) for key in NodeRun.KEPT)] for name, run in self.nodes.items()
             },
@@ -504,6 +579,8 @@ class RunState:
             raise ValueError("the checkpoint is of another plan")
         for key in _RUN_KEPT:
             setattr(state, key, data["run"][key])
+        course = data["course"] and ev.from_data(data["course"])
+        state.course = course if isinstance(course, ev.RunPlanned) else None
         state.status = RunStatus(state.status)
         state.settled = RunStatus(state.settled) if state.settled is not None else None
         for name, (word, *values) in data["nodes"].items():
@@ -511,6 +588,7 @@ class RunState:
             run.state = NodeState(word)
             for key, value in zip(NodeRun.KEPT, values, strict=True):
                 setattr(run, key, value)
+            run.devices = tuple(run.devices)
         state._derive()
         return state
 
@@ -535,12 +613,14 @@ _RUN_KEPT = (
     "stopping",
     "time",
     "timed_out",
+    "tokens",
 )
 
 
 _RUN_FACTS: Mapping[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.RunStarted: RunState._run_started,
     ev.RunResumed: RunState._run_resumed,
+    ev.RunPlanned: RunState._run_planned,
     ev.RunStopping: RunState._run_stopping,
     ev.RunHalted: RunState._run_halted,
     ev.RunPaused: RunState._run_paused,

@@ -76,9 +76,14 @@ class RunFolder:
         return self.path / "tmp"
 
     @property
+    def state(self) -> Path:
+        """The state folder that it lies in."""
+        return self.path.parent.parent
+
+    @property
     def roster(self) -> Path:
         """Which processes the run has, while it is driven. Beside the runs: one look finds what dead engines left."""
-        return self.path.parent.parent / "live" / self.id
+        return self.state / "live" / self.id
 
     @property
     def has_roster(self) -> bool:

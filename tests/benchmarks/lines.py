@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-from tests.benchmarks import flows
+from tests.benchmarks import flows, queue
 from tests.benchmarks.measure import Timed, in_turn
 from tests.benchmarks.peers import PEERS
 
@@ -204,6 +204,19 @@ def verb_growth(verb: str) -> Line:
     return line
 
 
+def ready(bench: Bench, name: str) -> list[Result]:
+    """1,000, 10,000 and 100,000 nodes that are ready at once, alike and with distinct demands; the largest once."""
+    results = []
+    for what, seconds in (("queue", queue.queue_seconds), ("run", queue.run_seconds)):
+        for kind, demands in (("alike", queue.alike), ("distinct", queue.distinct)):
+            times = {}
+            for size in map(bench.size, SIZES):
+                rounds = bench.rounds if size <= 10_000 else 1
+                times[size] = statistics.median(seconds(size, demands) for _ in range(rounds))
+            results.append(growth(f"{name} {what} {kind}", times))
+    return results
+
+
 def commands(program: str, path: str, folder: Path, shape: flows.Shape, does: str = "true") -> tuple[Timed, Timed]:
     """A program's cold run of a shape, whose files are written for it, and its run that finds nothing to do."""
     peer = PEERS[program]
@@ -287,6 +300,7 @@ LINES: dict[str, Line] = {
     "validate_growth": verb_growth("validate"),
     "plan": plan,
     "plan_growth": verb_growth("plan"),
+    "ready": ready,
     "chain_200": cold_run(flows.chain, 200, at_most(1.5)),
     "layered_200": cold_run(flows.layered, 200),
     "wide_1000": cold_run(flows.wide, 1_000, at_most(1.5)),

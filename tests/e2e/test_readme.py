@@ -1,7 +1,7 @@
 """The documents say what is so: their commands are run in a fresh copy, their examples are validated.
 
-Knows nothing of what is inside the command. `python -m tests.e2e.test_readme` writes what is really printed into the
-README, but for commands whose output is shortened by a line `…`: those are for people to edit."""
+Knows nothing of what is inside the command. `python -m tests.e2e.test_readme` writes what is really printed into
+them, but for commands whose output is shortened by a line `…`: those are for people to edit."""
 
 from __future__ import annotations
 
@@ -78,15 +78,20 @@ class Copy:
         return ended.returncode, [line.rstrip() for line in ended.stdout.splitlines()]
 
 
+SHOWING = ("README.md", "docs/scheduling.md")
+"""The documents that show what commands print."""
+
+
 def normal(line: str) -> str:
     for pattern, word in VARYING:
         line = pattern.sub(word, line.rstrip())
     return line
 
 
-def test_the_commands_of_the_readme_print_what_it_shows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("document", SHOWING)
+def test_the_commands_of_a_document_print_what_it_shows(document: str, tmp_path: Path) -> None:
     copy = Copy(tmp_path)
-    for block in FENCE.finditer((ROOT / "README.md").read_text()):
+    for block in FENCE.finditer((ROOT / document).read_text()):
         if block["mark"] == "file":
             (copy.folder / block["name"]).write_text(block["body"])
         for shown in shown_in(block["body"]) if block["language"] == "console" else ():
@@ -126,7 +131,7 @@ def test_the_workflows_in_the_documents_have_no_faults(name: str, tmp_path: Path
 
 
 LATER = """
-    rollback lock deadline business_value user_level group limit idempotency checkpoint
+    rollback idempotency checkpoint
     compensate compensate_when pivot for_each key max_parallel collect with call http sql files notify ask workflow
 """
 
@@ -149,7 +154,12 @@ def _readme() -> str:
 
 
 def renew() -> None:
-    """Write what the commands of the README really print into it."""
+    """Write what the commands of the documents really print into them."""
+    for document in SHOWING:
+        _renew(ROOT / document)
+
+
+def _renew(document: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy = Copy(Path(folder))
 
@@ -164,8 +174,8 @@ def renew() -> None:
                 printed += "\n".join([f"$ {shown.command}", *(shown.lines if "…" in shown.lines else lines)]) + "\n"
             return f"```console\n{printed}```"
 
-        text = FENCE.sub(renewed, _readme())
-    (ROOT / "README.md").write_text(text)
+        text = FENCE.sub(renewed, document.read_text())
+    document.write_text(text)
 
 
 if __name__ == "__main__":

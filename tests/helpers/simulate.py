@@ -12,7 +12,7 @@ from wfctl import events as ev
 from wfctl import expr, plugins, spec
 from wfctl import plan as planning
 from wfctl.decide import Leavings
-from wfctl.engine import Engine, Watcher
+from wfctl.engine import Engine, Plotter, Watcher
 from wfctl.errors import Problem
 from wfctl.executors.simulated import SimulatedExecutor
 from wfctl.jobs import Completion, Ending, Job, Message, Signalled
@@ -173,6 +173,7 @@ def simulate(
     again: Sequence[str] = (),
     watchers: Sequence[Watcher] = (),
     warn: Callable[[str], None] = lambda text: None,
+    plot: Plotter | None = None,
 ) -> Simulated:
     """Run a workflow in virtual time, or go on with `run`.
 
@@ -180,7 +181,8 @@ def simulate(
     "timeout", "missing", "lost", "kill", "log_limit" and "low_disk" are ways to end too. `outputs`
     gives what a node leaves, or `left` all of it. `signals` are messages with their moments, a number
     stands for that signal. `crash` may raise `Crash` at a named point: of what was not synced by
-    then only the first `written` events are kept.
+    then only the first `written` events are kept. `plot` makes the plan that is followed;
+    without it the policy decides alone.
     """
     plan, problems = build(data, request)
     assert not problems, problems
@@ -224,6 +226,7 @@ def simulate(
         watchers=watchers,
         warn=warn,
         point=crash,
+        plot=plot,
     )
     result = Simulated(plan, journal, begun, state)
     try:
@@ -235,6 +238,7 @@ def simulate(
                 engine.record(ev.NodeServed(time=0.0, node=name, output=outputs.get(name), of="other"))
         elif state.finished is None or state.status != "succeeded" or again:
             engine.record(ev.RunResumed(time=state.time, again=tuple(again)))
+        engine.set_course("resume" if run else "start")
         engine.run()
     except Crash:
         journal.die(written)
