@@ -149,9 +149,8 @@ def plot(
 ) -> ev.RunPlanned | None:
     """A plan for what has not ended yet, to be followed from `now` on, a time as events have it.
 
-    None where the policy does as well by itself: where nothing contends, where estimates are only guessed and so tell
-    nothing, where there are too many nodes. With `search` there is a plan even then, but for a policy that is never
-    improved on, and for rates, of which a plan knows nothing.
+    None where the policy does as well by itself, as `Plan.improvable` says. With `search` there is a plan even then,
+    but for a policy that is never improved on, and for rates, of which a plan knows nothing.
     """
     from wfctl.optimize import draft
 
@@ -162,8 +161,6 @@ def plot(
     if plan.rates and any(name in plan.rates for node in nodes for name, _ in plan.nodes[node].demand):
         return None
     problem = _problem(state, nodes, round(now - state.started, 6))
-    if not _contended(problem):
-        return None
     try:
         schedule = search(problem) if search else draft(problem)
     except ValueError:  # a run that goes on under other budgets may have nodes that ask for too much
@@ -218,9 +215,3 @@ def _needs(plan: Plan, node: str, place: dict[str, int]) -> list[int]:
     if planned.node.trigger == "any_succeeded" and needs:
         return [place[max((need for need in planned.needs if need in place), key=lambda need: plan.nodes[need].tail)]]
     return needs
-
-
-def _contended(problem: Problem) -> bool:
-    """Whether all together would ask for more than there is."""
-    asked = [sum(row[i] for row in problem.demands) for i in range(len(problem.capacities))]
-    return any(wanted > there for wanted, there in zip(asked, problem.capacities, strict=True))

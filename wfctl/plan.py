@@ -5,6 +5,7 @@ Knows nothing of files, clocks or the machine: what it needs of them is in the `
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from itertools import pairwise
@@ -140,10 +141,15 @@ class Plan:
 
     @property
     def improvable(self) -> bool:
-        """Whether a better order than the policy's own may be looked for unasked: where that says what matters, but
-        not who is next, where estimates are more than guesses, and the nodes not too many."""
+        """Whether a better order than the policy's own is to be looked for unasked: where that says what matters, but
+        not who is next, where not all fit at once, estimates are more than guesses, and the nodes not too many."""
         likely = [planned for planned in self.nodes.values() if planned.likely]
-        return self.policy in IMPROVABLE and 2 < len(likely) <= UNASKED and all(p.estimated for p in likely)
+        if self.policy not in IMPROVABLE or len(likely) > UNASKED or not all(p.estimated for p in likely):
+            return False
+        asked: Counter[str] = Counter()
+        for planned in likely:
+            asked.update(dict(planned.demand))
+        return len(likely) > self.concurrency or any(asked[name] > there for name, there in self.budget.items())
 
 
 def build(workflow: Workflow, request: Request) -> tuple[Plan, list[Problem]]:

