@@ -25,7 +25,29 @@ All in one, for where 100,000 wait, each thing more that is looked at is one mor
 _NODE, _WISH, _SINCE = -3, -2, -1
 
 
-class Ready:
+class Queue:
+    """What a queue is told and asked beside who is ready; here nothing comes of it, and nobody is held back."""
+
+    def started(self, node: str) -> None:
+        """A node that was taken out begins."""
+
+    def ended(self, node: str, seconds: float = 0.0) -> None:
+        """A node has given back what it held, after so long, or never will hold anything."""
+
+    def next_release(self) -> float | None:
+        """When one that is held back will be looked at; None where nothing depends on the time."""
+        return None
+
+    def holding_up(self, node: str) -> list[str]:
+        """For whom a node is held back although it may fit."""
+        return []
+
+    def drifted(self, now: float) -> bool:
+        """Whether what happens is so far from what was planned that it is to be planned again."""
+        return False
+
+
+class Ready(Queue):
     """One heap for each distinct wish. The best of their heads stand in order in a window, the others in a heap.
 
     What a search has passed over is not looked at again before something was given back, or a better one came: so an
@@ -75,24 +97,6 @@ class Ready:
             else:
                 del self._heaps[entry[_WISH]]
                 self._fill()
-
-    def started(self, node: str) -> None:
-        """A node that was taken out begins."""
-
-    def ended(self, node: str, seconds: float = 0.0) -> None:
-        """A node has given back what it held, after so long, or never will hold anything."""
-
-    def next_release(self) -> float | None:
-        """When one that is held back will be looked at; None where nothing depends on the time."""
-        return None
-
-    def holding_up(self, node: str) -> list[str]:
-        """For whom a node is held back although it may fit."""
-        return []
-
-    def drifted(self, now: float) -> bool:
-        """Whether what happens is so far from what was planned that it is to be planned again."""
-        return False
 
     def freed(self) -> None:
         """Something was given back: what could not start may be able to now."""

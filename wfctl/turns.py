@@ -7,7 +7,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from wfctl.ready import LOOK, Head, Ready
+from wfctl.ready import LOOK, Head, Queue, Ready
 
 if TYPE_CHECKING:
     from wfctl.budget import Budget, Wish
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _Turn = tuple[float, int, str]
 
 
-class Turns:
+class Turns(Queue):
     """Start-time fair queueing (Goyal, Vin and Cheng 1996) of groups, by their dominant share (Ghodsi et al. 2012).
 
     Each group has a mark on a common scale: what it was given, by its weight. The group with the least mark is next,
@@ -118,18 +118,6 @@ class Turns:
         """It took so long: its group pays the rest, or is given back what was too much."""
         if node in self._charged:
             self._pay(node, seconds - self._charged.pop(node))
-
-    def next_release(self) -> float | None:
-        """Nothing is held back for a time."""
-        return None
-
-    def holding_up(self, node: str) -> list[str]:
-        """Nobody is held back."""
-        return []
-
-    def drifted(self, now: float) -> bool:
-        """Nothing was planned."""
-        return False
 
     def _pay(self, node: str, seconds: float) -> None:
         group, plan = self._group(node), self._plan
