@@ -85,7 +85,7 @@ class Attempts:
         )
         kind = self._kinds(node.kind)
         assert kind is not None  # refused at load
-        return kind.prepare(job, node, names, place)
+        return kind.prepare(job, node, names, place, self._plan.vars)
 
     def _sealed(self, node: Node, names: Mapping[str, object]) -> dict[str, Sealed]:
         """The variables with secrets in them: those of `env`, and the listed ones as they are."""

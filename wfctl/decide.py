@@ -4,7 +4,7 @@ Writes nothing, waits for nothing and evaluates no `when`: it says that one is t
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -177,7 +177,8 @@ def dead_end(plan: Plan, state: RunState) -> str:
 class Leavings:
     """What an attempt left behind. `file` is where an output lies that is too large for the journal.
 
-    `error` says what is wrong with the output, `reason` the fixed word for that: `output`, or `secret`.
+    `error` says what is wrong with the output, `reason` the fixed word for that: `output`, or `secret`. `failed` is the
+    fixed word by which a task failed, empty where it did not, and `failure` says why.
     """
 
     output: object = None
@@ -185,6 +186,10 @@ class Leavings:
     error: str = ""
     reason: str = "output"
     missing: tuple[str, ...] = field(default=())
+    failed: str = ""
+    failure: str = ""
+    retry_after: float | None = None
+    """Seconds for which a server wants to be left alone."""
 
 
 _UNKNOWN = ("output", "secret", "log_limit")
@@ -210,12 +215,16 @@ def conclude(
         return ev.NodeInterrupted(**facts, exit_code=code, signal=signal, reason="interrupted")
     if asked is not None and completion.ending is not Ending.TIMED_OUT:
         return ev.NodeCancelled(time=now, node=name, reason=asked, seconds=completion.seconds)
+    if reason == "not_started":
+        completion = replace(completion, ending=Ending.NOT_STARTED)
     unknown = reason in _UNKNOWN or completion.ending in (Ending.KILLED, Ending.TIMED_OUT, Ending.LOST)
     end = {**facts, "exit_code": code, "signal": signal, "reason": reason, "error": error, "unknown": unknown}
     retry = spec.retry
     more = completion.ending is not Ending.NOT_STARTED and run.tries < retry.attempts
     if more and state.admits(plan.nodes[name]):
-        wait = delay(state.id, name, run.tries, retry.delay, retry.backoff, retry.max_delay, retry.jitter)
+        wait = left.retry_after
+        if wait is None:
+            wait = delay(state.id, name, run.tries, retry.delay, retry.backoff, retry.max_delay, retry.jitter)
         at = round(now + wait, 6)  # as it will be read again
         began = now if run.first_started is None else run.first_started
         in_time = retry.max_time is None or at - began <= retry.max_time
@@ -231,6 +240,8 @@ def _verdict(
     during: During, name: str, completion: Completion, left: Leavings, code: int | None, attempt: int
 ) -> tuple[str, str]:
     """Why the attempt failed, as a fixed word and as text; both empty for success."""
+    if left.failed == "not_started":
+        return left.failed, left.failure
     if completion.reason:
         return completion.reason, completion.error
     match completion.ending:
@@ -241,27 +252,37 @@ def _verdict(
         case Ending.LOST:
             return "lost", completion.error
     expect = during.spec(name).expect
+    error_text = left.failure or completion.error
     if expect is not None:
         try:
             good = evaluate_condition(
-                expect, during.after(name, output=left.output, exit_code=code, error=completion.error, attempt=attempt)
+                expect, during.after(name, output=left.output, exit_code=code, error=error_text, attempt=attempt)
             )
         except expr.Unknown:  # a plan assumes success
             good = True
         except expr.ExpressionError as error:
             return (left.reason, left.error) if left.error else ("expect", f"expect: {error}")
+        if not good and left.failed:
+            return left.failed, left.failure
         if not good:
             text = expect.text if isinstance(expect, expr.Template) else str(expect).lower()
             return (left.reason, left.error) if left.error else ("expect", f"expect was not met: {text}")
-    elif completion.ending is Ending.KILLED:
-        return "killed", completion.error or f"ended by signal {completion.code}"
-    elif code != 0:
-        return "exit_code", completion.error or f"exit code {code}"
+    elif own := _own_rule(completion, left, code):
+        return own
     if left.error:
         return left.reason, left.error
     if left.missing:
         return "writes", f"did not write {', '.join(left.missing[:5])}"
     return "", ""
+
+
+def _own_rule(completion: Completion, left: Leavings, code: int | None) -> tuple[str, str] | None:
+    """Why an attempt failed by the rule of its kind, where no `expect` stands in its place."""
+    if left.failed:
+        return left.failed, left.failure
+    if completion.ending is Ending.KILLED:
+        return "killed", completion.error or f"ended by signal {completion.code}"
+    return ("exit_code", completion.error or f"exit code {code}") if code != 0 else None
 
 
 def _limit(timeout: object, completion: Completion) -> str:

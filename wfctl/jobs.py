@@ -4,7 +4,7 @@ Knows nothing of workflows, budgets or retries."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -25,6 +25,38 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """The work of a kind that is Python code: plain data, filled in, as its `perform` is handed it.
+
+    Secrets are not in `fields`. `filled` says where they belong, by the variable of the job's `sealed` that has the
+    text: who performs the task puts it there at the last moment. A process of its own finds the task in the file
+    `file`, and leaves a result in `result`; both are absolute.
+    """
+
+    kind: str
+    fields: Mapping[str, Any]
+    filled: Mapping[str, Where] = field(default_factory=dict)
+    file: str = ""
+    result: str = ""
+    key: str = ""
+    """The same for all attempts of one node of one run: what others may know it by (`Idempotency-Key`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of a task. It failed where `reason` is not empty: a fixed word, such as `status`; `error` says why.
+
+    With the reason `not_started` the work was never begun, and there is no other attempt. `retry_after` is how many
+    seconds a server wants to be left alone.
+    """
+
+    output: Any = None
+    reason: str = ""
+    error: str = ""
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One attempt, ready to be performed. Everything in it is plain data; secrets are not.
 
@@ -36,6 +68,8 @@ class Job:
     node: str
     attempt: int
     argv: tuple[str, ...] = ()
+    task: Task | None = None
+    """In place of `argv`, where the kind is Python code."""
     env: Mapping[str, str] = field(default_factory=dict)
     sealed: Mapping[str, Sealed] = field(default_factory=dict)
     """Variables with secrets in them: the performer fills in the values as it starts the process, and nobody else."""
@@ -85,6 +119,8 @@ class Completion:
     seconds: float = 0.0
     error: str = ""
     reason: str = ""
+    result: Result | None = None
+    """Of a task that was performed in this process; what another process did is in the file of the task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +249,57 @@ class Place:
 class Kind(Protocol):
     """How one kind of node does its work. One module each, found by the kind's name."""
 
-    def parse(self, value: object, where: Where, shell: str | None) -> tuple[object, list[Problem]]:
-        """The kind's own value of a node, checked and frozen: the node's `body`."""
+    keys: tuple[str, ...]
+    """Keys of a node that stand beside the kind's own and belong to it, such as `with`."""
+    secrets: frozenset[str]
+    """Fields of its value that may hold a secret. It is filled in when the work begins, and never recorded."""
+    slotless: bool
+    """Whether its nodes hold no slot while they run: they wait for others, not for this machine."""
+
+    def parse(self, raw: Mapping[str, Any], where: Where, shell: str | None) -> tuple[object, list[Problem]]:
+        """The kind's own value of the node `raw`, checked and frozen: the node's `body`. `where` leads to the node."""
 
     def expressions(self, body: object, where: Where) -> Iterable[tuple[Where, Any]]:
-        """Every template in a body, with its place: for references and checks."""
+        """Every template in a body, with its place below the node `where`: for references and checks."""
 
-    def prepare(self, job: Job, node: Any, names: Mapping[str, object], place: Place) -> Job:
-        """The job of one attempt, from a job that has all but the work itself. Raises ExpressionError."""
+    def paths(self, body: object, key: str) -> tuple[object, ...]:
+        """What it reads or writes by its own words; `key` is `reads` or `writes`. It counts among those of the node."""
+
+    def prepare(
+        self, job: Job, node: Any, names: Mapping[str, object], place: Place, vars: Mapping[str, object]
+    ) -> Job:
+        """The job of one attempt, from a job that has all but the work itself. `vars` are as they were written: secrets
+        are found there by name. Raises ExpressionError."""
+
+
+class Tools(Protocol):
+    """What the code of a kind is given beside its fields. Relative paths stand on `folder`, and so does the process."""
+
+    folder: str
+    """Absolute: the node's `cwd`, else the root."""
+    root: str
+    """Absolute: what files of the workflow must lie in."""
+    run: str
+    node: str
+    attempt: int
+    key: str
+    """As that of the task."""
+    timeout: float | None
+    """Seconds that the attempt has. Whoever performs it ends it then; it may be of use to tell others."""
+
+    def log(self, text: str) -> None:
+        """Write a line to the log of the attempt."""
+
+    def when_stopped(self, stop: Callable[[], None]) -> None:
+        """Call this, from another thread, when the attempt is to end: it makes what `perform` waits for fail at once.
+        The last one that was given counts; it is called at once where the attempt is to end already."""
+
+
+class PythonKind(Kind, Protocol):
+    """A kind whose work is Python code. It is performed in a process of its own (`worker`), or in a thread of the
+    engine where it is `in_place`: the result is the same."""
+
+    in_place: bool
+
+    def perform(self, fields: Mapping[str, Any], tools: Tools) -> Result:
+        """Do the work. May block. What it raises is a failure with a traceback in the log: a bug of the kind."""

@@ -95,6 +95,7 @@ class NodeReader:
         self.raw = raw
         self.known = known
         self.named: set[str] = set()
+        self.received: set[str] = set()
         self.dynamic = False
         self.may_hold_secrets = False
         self.deferred: dict[str, Value] = {}
@@ -122,9 +123,22 @@ class NodeReader:
         if self.builder.secrets:
             held = {k: self.builder.secrets_of(expr.references_of(v)) for k, v in fields.get("env", {}).items()}
             fields["sealed"] = frozenset(k for k, names in held.items() if names)
-            received = set(fields.get("secrets", ())).union(*held.values())
-            fields["receives"] = tuple(name for name in self.builder.secrets if name in received)
+            self.received = set(fields.get("secrets", ())).union(*held.values())
         return fields
+
+    @property
+    def receives(self) -> tuple[str, ...]:
+        """The secrets that the work is handed, one way or another, in the order of the file."""
+        return tuple(name for name in self.builder.secrets if name in self.received)
+
+    def check_body(self, template: Any, where: Where, secret: Collection[str]) -> None:
+        """Check an expression of the kind's own value, of which the fields `secret` may hold secrets."""
+        inside = where[len(self.where) :]
+        self.may_hold_secrets = len(inside) > 1 and inside[1] in secret
+        self.check(template, where, self.with_paths)
+        if self.may_hold_secrets:
+            self.received |= self.builder.secrets_of(template.references)
+        self.may_hold_secrets = False
 
     def check(self, template: Any, where: Where, known: Mapping[str, Any]) -> None:
         self.dynamic = True

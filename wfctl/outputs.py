@@ -10,10 +10,11 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from wfctl import journal
 from wfctl.decide import Leavings
-from wfctl.jobs import Completion, Ending, Job
+from wfctl.jobs import Completion, Ending, Job, Result
 from wfctl.store import write_whole
 
 LARGEST = 16 * 1024 * 1024
@@ -35,6 +36,8 @@ def collect(job: Job, completion: Completion) -> Leavings:
     if completion.ending not in (Ending.EXITED, Ending.KILLED):
         return Leavings()
     missing = tuple(path for path in job.writes if not _is_there(path))
+    if job.task is not None:
+        return _of_task(job, completion.result, missing)
     try:
         output = _read(job)
         if output is None:
@@ -45,6 +48,39 @@ def collect(job: Job, completion: Completion) -> Leavings:
     except OSError as error:
         return Leavings(error=f"its output could not be read: {(error.strerror or '').lower()}", missing=missing)
     return Leavings(output=output, file=file, missing=missing)
+
+
+def _of_task(job: Job, result: Result | None, missing: tuple[str, ...]) -> Leavings:
+    """What a task left: its result, which a process of its own wrote to a file."""
+    assert job.task is not None
+    try:
+        told = asdict(result) if result is not None else _parse(_text(_result(job.task.result), _RESULT), _RESULT)
+        assert isinstance(told, dict)
+        _check_depth(told["output"], "its output", DEEPEST)
+        file = _kept(job, told["output"])
+    except _Bad as error:
+        return Leavings(error=str(error), missing=missing)
+    except OSError as error:
+        return Leavings(error=f"its result could not be read: {(error.strerror or '').lower()}", missing=missing)
+    return Leavings(
+        output=told["output"],
+        file=file,
+        missing=missing,
+        failed=told["reason"],
+        failure=told["error"],
+        retry_after=told["retry_after"],
+    )
+
+
+_RESULT = "its result"
+
+
+def _result(path: str) -> bytes:
+    content = _content(path, _RESULT, 2 * LARGEST)
+    if content is None:
+        raise _Bad("it left no result: the process that performed it was ended, or ended itself")
+    os.unlink(path)
+    return content
 
 
 def fetch(folder: str, output: object, stored: bool) -> object:
@@ -73,7 +109,7 @@ def _read(job: Job) -> object:
     return None if content is None else _from_file(_text(content, "$WFCTL_OUTPUT"))
 
 
-def _content(path: str, what: str) -> bytes | None:
+def _content(path: str, what: str, largest: int = LARGEST) -> bytes | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer would hold us for ever
     except FileNotFoundError:
@@ -83,10 +119,10 @@ def _content(path: str, what: str) -> bytes | None:
         if not stat.S_ISREG(found.st_mode):
             raise _Bad(f"{what} is no file; write one there, or nothing")
         with open(fd, "rb", closefd=False) as file:
-            content = b"" if found.st_size > LARGEST else file.read(LARGEST + 1)
+            content = b"" if found.st_size > largest else file.read(largest + 1)
     finally:
         os.close(fd)
-    if max(found.st_size, len(content)) > LARGEST:
+    if max(found.st_size, len(content)) > largest:
         raise _Bad(f"{what} is over 16 MiB, too much for an output; write a file and name it in writes")
     return content
 

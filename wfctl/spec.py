@@ -35,7 +35,6 @@ _LATER_IN_NODE: Mapping[str, tuple[object, ...]] = {
     "key": (),
     "max_parallel": (),
     "collect": (),
-    "with": (),
 }
 SUPPLY: Mapping[str, Callable[[str, object], object]] = {
     "amount": quantity.amount,
@@ -44,6 +43,17 @@ SUPPLY: Mapping[str, Callable[[str, object], object]] = {
     "share": lambda _, raw: one_of("run", "machine")(raw),
 }
 """The parts of a budget, each with its reader: of the resource's name and the value."""
+
+BESIDE: Mapping[str, str] = {
+    "shell": "run",
+    "args": "run",
+    "stdin": "run",
+    "stdout": "run",
+    "with": "call",
+    "params": "workflow",
+    "outputs": "nodes",
+}
+"""Keys of a node that belong to one kind alone."""
 
 _LATER_NAMES = ("item", "index", "key")
 
@@ -289,11 +299,17 @@ class Builder:
         own = {**self.known, "run": RUN_NAMES_AT_END} if section == "finally" else self.known
         reader = NodeReader(self, where, raw, own, own_keys)
         fields = reader.fields()
-        body, problems = kind.parse(raw[found[0]], (*where, found[0]), fields.get("shell"))
+        self.refuse_strange(raw, own_keys, where, found[0], kind.keys)
+        body, problems = kind.parse(raw, where, fields.get("shell"))
         self.problems += problems
-        for place, template in kind.expressions(body, (*where, found[0])):
-            reader.check(template, place, reader.with_paths)
+        for place, template in kind.expressions(body, where):
+            reader.check_body(template, place, kind.secrets)
+        for key in ("reads", "writes"):
+            if more := kind.paths(body, key):
+                fields[key] = joined(fields.get(key), more)
         fields["dynamic"] = reader.dynamic
+        if self.secrets:
+            fields["receives"] = reader.receives
         if self.default_env:
             fields["default_env"] = self.default_env.difference(own_env)
         listed = raw.get("needs")
@@ -363,6 +379,13 @@ class Builder:
         """The names under `reads` or `writes`, None where anything may follow."""
         value = raw.get(key) if isinstance(raw, dict) else None
         return dict.fromkeys(value) if isinstance(value, dict) else None
+
+    def refuse_strange(
+        self, raw: Mapping[str, Any], own: Iterable[str], where: Where, kind: str, keys: Iterable[str]
+    ) -> None:
+        """A key that belongs to another kind would do nothing here. In the defaults it is meant for others."""
+        for key in sorted({key for key in own if raw.get(key) is not None} & BESIDE.keys() - set(keys)):
+            self.fault((*where, key), f'"{key}" goes with {BESIDE[key]}, not with {kind}', "take it out", key=True)
 
     def refuse_later(self, raw: Mapping[str, Any], where: Where, later: Mapping[str, tuple[object, ...]]) -> None:
         for key in raw.keys() & later.keys():
@@ -451,6 +474,13 @@ class Builder:
                 elif reference.path[0] == "vars":
                     found |= self.needs_of_var.get(reference.path[1], set())
         return {name for name in found if any(name in raws for raws in self.sections.values())}
+
+
+def joined(paths: Value, more: tuple[Value, ...]) -> Value:
+    """The paths of a node and those that its kind adds; they have no names of their own."""
+    if isinstance(paths, Mapping):
+        return {**paths, **{f"({i})": path for i, path in enumerate(more)}}
+    return [*(paths if isinstance(paths, (list, tuple)) else [] if paths is None else [paths]), *more]
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

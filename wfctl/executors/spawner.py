@@ -8,8 +8,10 @@ import errno
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
+from wfctl import tasks
 from wfctl.errors import StateError
 from wfctl.jobs import Job
 from wfctl.proc import NONCE
@@ -47,6 +49,9 @@ class Spawner:
 
         `mark` joins the nonces, so that whatever comes of the process can be told from all others of the run. The words
         `before` those of the job name a program that becomes the job's in the end."""
+        if job.task is not None:
+            argv, content = tasks.command(job, self._root)
+            job = replace(job, argv=argv, files={**job.files, job.task.file: content})
         for folder in job.folders:
             os.makedirs(self.at(folder), exist_ok=True)
         for path, content in job.files.items():

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from wfctl import expr, values
 from wfctl.errors import Problem, Where
@@ -31,8 +32,13 @@ class Command:
 class Run:
     """`run: text` and `run: [argv, …]`."""
 
-    def parse(self, value: object, where: Where, shell: str | None) -> tuple[object, list[Problem]]:
+    keys = ("shell", "args", "stdin", "stdout")
+    secrets: frozenset[str] = frozenset()
+    slotless = False
+
+    def parse(self, raw: Mapping[str, Any], where: Where, shell: str | None) -> tuple[object, list[Problem]]:
         """The command, and what is wrong with its expressions and where they stand."""
+        value, where = raw["run"], (*where, "run")
         if isinstance(value, str):
             try:
                 return Command(script=parse_script(value, shell)), []
@@ -49,6 +55,7 @@ class Run:
     def expressions(self, body: object, where: Where) -> Iterator[tuple[Where, expr.Template | expr.Expression]]:
         """Every expression of a command, with its place."""
         assert isinstance(body, Command)
+        where = (*where, "run")
         if body.script is not None:
             for expression in body.script.values:
                 yield where, expression
@@ -56,7 +63,13 @@ class Run:
             if not isinstance(part, str):
                 yield from expr.templates_of(part, (*where, i))
 
-    def prepare(self, job: Job, node: object, names: Mapping[str, object], place: Place) -> Job:
+    def paths(self, body: object, key: str) -> tuple[object, ...]:
+        """What a command reads and writes shows in the keys of its node alone."""
+        return ()
+
+    def prepare(
+        self, job: Job, node: object, names: Mapping[str, object], place: Place, vars: Mapping[str, object]
+    ) -> Job:
         """The job with its argv, and with the values of its script as variables."""
         assert isinstance(node, Node)
         assert isinstance(node.body, Command)

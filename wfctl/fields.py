@@ -1,0 +1,106 @@
+"""The body of a kind that is Python code: fields that hold expressions, and the task that they become.
+
+Knows no kind, and performs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from wfctl import expr, values
+from wfctl.errors import Problem, Where
+from wfctl.jobs import Job, Place, Task
+from wfctl.node import Node
+from wfctl.record import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a node says of its kind, by key of the node: the kind's own value first, then those that stand beside it."""
+
+    fields: Mapping[str, object]
+
+
+class FieldsKind:
+    """What kinds of that sort have in common. A subclass has the `name`, `perform`, and what it wants to check.
+
+    A kind whose value is a mapping gets that as `fields`; another one gets `{name: value}`. The keys beside it are
+    added.
+    """
+
+    name: str = ""
+    keys: tuple[str, ...] = ()
+    secrets: frozenset[str] = frozenset()
+    slotless = False
+    in_place = False
+
+    def parse(self, raw: Mapping[str, Any], where: Where, shell: str | None) -> tuple[object, list[Problem]]:
+        """The fields with their texts parsed, and what is wrong with them."""
+        said = {key: raw[key] for key in (self.name, *self.keys) if raw.get(key) is not None}
+        try:
+            fields = expr.parse_value(said)
+        except expr.ExpressionSyntax as error:
+            return Body({}), [Problem((*where, *s.where), s.message, s.hint, offset=s.offset) for s in error.slips]
+        assert isinstance(fields, Mapping)
+        return Body(fields), list(self.check(self.flat(fields), (*where, self.name)))
+
+    def check(self, fields: Mapping[str, Any], where: Where) -> Iterator[Problem]:
+        """What is wrong with fields before the run; those that hold expressions are templates. `where` leads to the
+        kind's own value."""
+        yield from ()
+
+    def expressions(self, body: object, where: Where) -> Iterator[tuple[Where, expr.Template]]:
+        """Every template, with its place."""
+        assert isinstance(body, Body)
+        return expr.templates_of(body.fields, where)
+
+    def paths(self, body: object, key: str) -> tuple[object, ...]:
+        """What it reads or writes by its own words."""
+        return ()
+
+    def prepare(
+        self, job: Job, node: object, names: Mapping[str, object], place: Place, vars: Mapping[str, object]
+    ) -> Job:
+        """The job with its task. Secrets stay names."""
+        assert isinstance(node, Node)
+        assert isinstance(node.body, Body)
+        sealed = dict(job.sealed)
+        filled: dict[str, Where] = {}
+
+        def value(part: object, where: tuple[str | int, ...]) -> object:
+            if isinstance(part, expr.Template):
+                if where[0] in self.secrets and len(text := values.seal(part, names, vars)) > 1:
+                    variable = f"WFCTL_FIELD_{len(filled) + 1}"
+                    sealed[variable], filled[variable] = text, where
+                    return None
+                found = part.evaluate(names)
+                return hand.path_of(found) if isinstance(found, expr.FileValue) else found
+            if isinstance(part, Mapping):
+                return {key: value(inner, (*where, key)) for key, inner in part.items()}
+            if isinstance(part, Sequence) and not isinstance(part, str):
+                return [value(inner, (*where, i)) for i, inner in enumerate(part)]
+            return part
+
+        hand = values.Hand(place)
+        fields = {key: value(part, (key,)) for key, part in self.flat(node.body.fields).items()}
+        task = Task(
+            kind=self.name,
+            fields=self.settled(fields, node),
+            filled=filled,
+            file=f"{place.values}task.json",
+            result=f"{place.output}.result",
+            key=job.id.rpartition("/")[0],
+        )
+        return replace(job, task=task, sealed=sealed, files={**job.files, **hand.files})
+
+    def settled(self, fields: dict[str, Any], node: Node) -> dict[str, Any]:
+        """The fields as `perform` wants them. Raises ExpressionError for what expressions have made of them."""
+        return fields
+
+    def flat(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of the kind and the keys beside it, in one mapping."""
+        own = fields.get(self.name)
+        if not isinstance(own, Mapping):
+            return dict(fields)
+        return {**own, **{key: fields[key] for key in self.keys if key in fields}}
