@@ -114,7 +114,7 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
         run=folder.id,
         workflow=plan.name,
         file=opened.path,
-        digest=opened.document.digest,
+        digest=opened.digest,
         definition=definition,
         request=history.request_to_data(request),
         of=of,
@@ -279,7 +279,7 @@ def _update(record: Record, now: float, variables: Mapping[str, str]) -> tuple[e
     changed = history.changed(record, plan)
     event = ev.RunUpdated(
         time=now,
-        digest=opened.document.digest,
+        digest=opened.digest,
         definition=pin(record.folder, opened.definition, len(record.pins) + 1),
         request=history.request_to_data(request),
     )
@@ -293,12 +293,21 @@ def _file_differs(record: Record) -> str:
     from wfctl import journal
 
     path = record.first.file
+
+    def digest(name: str) -> str:
+        with open(journal.open_file(name), "rb") as file:  # what came by a pipe cannot be read again
+            return hashlib.sha256(file.read()).hexdigest()
+
     try:
-        with open(journal.open_file(path), "rb") as file:  # what came by a pipe cannot be read again
-            digest = hashlib.sha256(file.read()).hexdigest()
-    except OSError:
-        return f"{path} is gone; going on with the definition that the run began with"
-    if digest == record.pins[-1].digest:
+        now = digest(path)
+        if now == record.pins[-1].digest:
+            return ""
+        subs = history.read_definition(record.folder, record.pins[-1].definition).files
+        now = flow.digest_of(now, {name: digest(os.path.join(os.path.dirname(path), name)) for name in subs})
+    except OSError as error:
+        gone = error.filename or path
+        return f"{gone} is gone; going on with the definition that the run began with"
+    if now == record.pins[-1].digest:
         return ""
     return f"{path} has changed since; going on with what the run began with (--update takes the new one)"
 
@@ -335,7 +344,7 @@ def _variables(env_file: str | None) -> Mapping[str, str]:
 
 def _environ(opened: flow.Flow, variables: Mapping[str, str]) -> dict[str, str]:
     """Of the variables only what the file's `env` takes from outside: that much is recorded."""
-    return {n: variables[n] for n, v in opened.workflow.env.items() if isinstance(v, dict) and n in variables}
+    return {name: variables[name] for name in opened.outside if name in variables}
 
 
 def _secrets(opened: flow.Flow, variables: Mapping[str, str]) -> Secrets:
@@ -347,7 +356,7 @@ def _secrets(opened: flow.Flow, variables: Mapping[str, str]) -> Secrets:
     values, wrong = environment.secrets(names, variables)
     if wrong:
         problems = [Problem(("secrets", names.index(n)), what, hint, path="") for n, (what, hint) in wrong.items()]
-        raise Invalid(opened.document.place(problems))
+        raise Invalid(opened.place(problems))
     return Secrets(values)
 
 

@@ -26,7 +26,7 @@ from wfctl.store import RunFolder
 
 if TYPE_CHECKING:
     from wfctl.custody import Custody
-    from wfctl.engine import Plotter, Watcher
+    from wfctl.engine import Watcher
     from wfctl.executors.local import LocalExecutor
     from wfctl.jobs import Place
     from wfctl.journal import JournalWriter
@@ -185,7 +185,8 @@ def _drive(
                 watchers=[watching.events, _Checkpoints(record, writer)],
                 warn=watching.warn,
                 point=crash_point(os.environ),
-                plot=_plotter(plan),
+                plot=_plot,
+                store_output=store(folder),
             )
             try:
                 for event in facts:
@@ -207,13 +208,29 @@ def _drive(
     return state.exit_code
 
 
-def _plotter(plan: Plan) -> Plotter | None:
-    """What makes a plan to be followed; none where none would be, for it takes a moment to import."""
-    if not plan.improvable:
+def _plot(state: RunState, now: float, reason: str) -> ev.RunPlanned | None:
+    """A plan to be followed; none where none would be, for what makes one takes a moment to import."""
+    if not state.plan.improvable:
         return None
     from wfctl.course import plot
 
-    return plot
+    return plot(state, now, reason)
+
+
+def store(folder: RunFolder) -> Callable[[str, object], tuple[object, bool]]:
+    """Where what groups and `for_each` nodes hand out is kept."""
+
+    def keep(node: str, output: object) -> tuple[object, bool]:
+        from wfctl import outputs
+        from wfctl.journal import refusal
+
+        path = folder.outputs / f"{history.file_name(node)}.0"
+        try:
+            return outputs.keep(str(path), output)
+        except OSError as error:
+            raise refusal("write", path, error) from None
+
+    return keep
 
 
 def _executor(

@@ -14,7 +14,7 @@ from wfctl.attempt import simulated
 from wfctl.decide import Leavings
 from wfctl.engine import Engine, Plotter
 from wfctl.executors.simulated import SimulatedExecutor
-from wfctl.jobs import Completion, Job
+from wfctl.jobs import Answer, Completion, Job
 from wfctl.node import AFTER_WORK
 from wfctl.plan import Plan
 from wfctl.scope import During, Names, before
@@ -176,6 +176,7 @@ def forecast(plan: Plan, explain: str | None = None, plot: Plotter | None = None
         collect=_unknown,
         watchers=[watch],
         plot=plot,
+        answers=lambda: [Answer(node=node, choice="approve") for node in state.asking],
     )
     for name, planned in plan.nodes.items():
         if planned.given:

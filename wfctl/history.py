@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import field, fields
 from typing import Any
 
 from wfctl import events as ev
@@ -32,10 +32,14 @@ class Definition:
     file: str
     digest: str
     data: Mapping[str, Any]
+    files: Mapping[str, Any] = field(default_factory=dict)
+    """What its sub-workflows say, by the way to each from its folder."""
 
     def to_bytes(self) -> bytes:
         """As it lies in the run's folder."""
         content = {"format": FORMAT, "file": self.file, "digest": self.digest, "data": self.data}
+        if self.files:
+            content["files"] = self.files
         return json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
@@ -46,7 +50,8 @@ def read_definition(folder: RunFolder, name: str) -> Definition:
         content = json.loads(journal.content(path, _LARGEST))
         if content["format"] > FORMAT:
             raise StateError(f'"{path}" was written by a newer wfctl; upgrade wfctl')
-        return Definition(file=content["file"], digest=content["digest"], data=content["data"])
+        files = dict(content.get("files", {}))
+        return Definition(file=content["file"], digest=content["digest"], data=content["data"], files=files)
     except FileNotFoundError:
         raise StateError(f'"{path}" is missing; put back a copy of it, or begin anew with `wfctl run`') from None
     except OSError as error:
@@ -58,7 +63,7 @@ def read_definition(folder: RunFolder, name: str) -> Definition:
 def plan_of(definition: Definition, request: Request) -> Plan:
     """The plan that a definition and a request give, as they did when the run began."""
     stem = definition.file.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    workflow, _ = spec.build(definition.data, stem, plugins.kind)
+    workflow, _ = spec.build(definition.data, stem, plugins.kind, definition.files.get)
     return plan.build(workflow, request)[0]
 
 
@@ -192,8 +197,8 @@ def _changed_values(before: Plan, after: Plan) -> set[tuple[str, ...]]:
 
 
 def _references(node: Node) -> Iterator[expr.Reference]:
-    for field in fields(Node):
-        yield from expr.references_of(getattr(node, field.name))
+    for key in fields(Node):
+        yield from expr.references_of(getattr(node, key.name))
     kind = plugins.kind(node.kind)
     for _, template in kind.expressions(node.body, ()) if kind is not None else ():
         yield from template.references

@@ -11,7 +11,10 @@ from typing import cast
 
 from wfctl.jobs import Kind
 
-KINDS: Mapping[str, str] = {"run": "wfctl.kinds.run:Run"}
+KINDS: Mapping[str, str] = {
+    "run": "wfctl.kinds.run:Run",
+    "ask": "wfctl.kinds.ask:Ask",
+}
 
 
 @cache
