@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.simulate import build, flow
-from wfctl import score, spec
+from wfctl import score
 from wfctl.errors import dotted
 
 Faults = list[tuple[str, str, str]]
@@ -123,7 +123,7 @@ def test_to_name_a_node_anywhere_is_to_need_it(raw: dict[str, Any]) -> None:
         ("nodes.a.outptu", 'nodes.a has no "outptu"'),
         ("run.state", 'run has no "state"'),
         ("output", 'no name "output" here'),
-        ("item", '"item" is not available yet'),
+        ("item", '"item" is that of an item, and there is no for_each around this'),
     ],
 )
 def test_an_unknown_name_is_a_fault_at_its_place(expression: str, message: str) -> None:
@@ -181,17 +181,10 @@ def test_outputs_cannot_come_of_finally() -> None:
 # -- not available yet
 
 
-@pytest.mark.parametrize("kind", sorted({*spec.KINDS} - {"run"}))
-def test_a_kind_of_later_is_refused(kind: str) -> None:
-    data = {"version": 1, "nodes": {"a": {kind: "x"}}}
-    assert faults(data) == [(f"nodes.a.{kind}!", f'the kind "{kind}" is not available yet', "use run")]
-
-
 @pytest.mark.parametrize(
     ("key", "value"),
     [
         ("idempotency", True), ("checkpoint", True), ("compensate", "none"), ("pivot", True),
-        ("for_each", [1]), ("collect", "first"),
     ],
 )  # fmt: skip
 def test_a_key_of_later_is_refused_and_its_harmless_value_is_not(key: str, value: object) -> None:

@@ -181,7 +181,7 @@ def _drop(state: RunState, node: str, now: float) -> ev.Event:
 def _unanswered(state: RunState, node: str, now: float) -> ev.Event:
     """The end of a question that nobody has answered in time."""
     run = state.nodes[node]
-    seconds = round(now - (run.started or now), 6)
+    seconds = round(now - (now if run.started is None else run.started), 6)
     error = f"nobody answered within {quantity.shown_seconds(seconds)}"
     facts: dict[str, Any] = {"time": now, "node": node, "attempt": run.attempt, "seconds": seconds}
     return ev.NodeFailed(**facts, reason="timed_out", error=error, timed_out=True)
@@ -300,7 +300,7 @@ def answered(plan: Plan, state: RunState, during: During, answer: Answer, now: f
     """What the answer to a question means: success, unless it is `reject` or `expect` is not met."""
     run, node = state.nodes[answer.node], plan.nodes[answer.node].node
     facts: dict[str, Any] = {"time": now, "node": answer.node, "attempt": run.attempt}
-    facts["seconds"] = round(now - (run.started or now), 6)
+    facts["seconds"] = round(now - (now if run.started is None else run.started), 6)
     output = {"choice": answer.choice, "by": answer.by, "reason": answer.reason}
     who = f'"{answer.choice}" by {answer.by}' + (f": {answer.reason}" if answer.reason else "")
     if node.expect is None:

@@ -233,7 +233,7 @@ class Planner:
         self.names = scope.before(self.params, self.env, workflow.vars, self.run)
         self.root = "."
         self.pending: tuple[str, list[str], Joining] | None = None
-        self.medians: Mapping[str, float] | None = None
+        self.medians: Mapping[str, float] = {}
         self.settled_by_template: dict[int, Node] = {}
 
     def names_of(self, place: Scope) -> scope.Names:
@@ -264,6 +264,7 @@ class Planner:
         for one in made.values():
             one.node = self.settled(one)
         self.edges(made)
+        self.by_kind(made)
         chosen, given = self.selection(made)
         outputs = workflow.outputs
         if len(chosen) < len(workflow.nodes):
@@ -434,21 +435,20 @@ class Planner:
     def estimates(self, made: Mapping[str, Instance]) -> tuple[dict[str, float], dict[str, str]]:
         """Seconds that each node is taken to need, and where that comes from."""
         history = self.request.estimates
-        kinds = self.by_kind(made, history) if history else {}
         length, source = {}, {}
         for name, one in made.items():
             if one.holds:
                 length[name], source[name] = 0.0, "declared"
                 continue
-            known = (history.get(name), one.node.estimate, kinds.get(one.node.kind), DEFAULT_ESTIMATE)
+            known = (history.get(name), one.node.estimate, self.medians.get(one.node.kind), DEFAULT_ESTIMATE)
             length[name], source[name] = next((v, w) for v, w in zip(known, SOURCES, strict=True) if v is not None)
         return length, source
 
-    def by_kind(self, made: Mapping[str, Instance], history: Mapping[str, float]) -> Mapping[str, float]:
-        """The median of each kind in this file, made once: of what is there before anything joins."""
-        if self.medians is None:
-            self.medians = estimates.by_kind(history, {n: one.node.kind for n, one in made.items() if not one.holds})
-        return self.medians
+    def by_kind(self, made: Mapping[str, Instance]) -> None:
+        """Find the median of each kind in this file: of all there is before any of it is left out or joins."""
+        if self.request.estimates:
+            kinds = {name: one.node.kind for name, one in made.items() if not one.holds}
+            self.medians = estimates.by_kind(self.request.estimates, kinds)
 
     # -- the file's own keys
 

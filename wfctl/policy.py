@@ -77,7 +77,9 @@ def age(moment: float, aging: float) -> int:
 
 
 def score(node: Planned, plan: Plan, state: RunState) -> float:
-    """The score of a node that became ready, with its bonus for each failed attempt."""
-    at_start, spec = node.standing.score, node.node
+    """The score of a node that became ready, with its bonus for each failed attempt; in an item of a group, the item's:
+    else what is nearer to the end would matter less."""
+    whole = node if node.chain is None else plan.nodes[node.chain[0]]
+    at_start, spec = whole.standing.score, node.node
     now = later(at_start, spec.deadline, plan.weights["deadline"], state.ready_moment(node.id))
     return round(now + RETRY_BONUS * state.nodes[node.id].tries, 9)

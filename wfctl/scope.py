@@ -244,7 +244,7 @@ class During:
         if run is None:
             return None
         if not run.stored:
-            return run.output
+            return self._fetch(run.output, False)
         return self._once(node, "output", lambda: self._fetch(run.output, True))
 
     def items(self, node: str) -> object:
