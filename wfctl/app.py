@@ -19,7 +19,7 @@ from wfctl.driver import Watching, drive, fetch, pin, places
 from wfctl.errors import ExitCode, Fault, Invalid, Problem, StateError, UsageError
 from wfctl.experience import Experience
 from wfctl.history import Record
-from wfctl.noderun import DONE
+from wfctl.noderun import DONE, WAITING_INPUT
 from wfctl.plan import Plan, Request
 from wfctl.recall import Recall
 from wfctl.record import dataclass
@@ -50,6 +50,7 @@ class Asked:
     of: str | None = None
     env_file: str | None = None
     optimize: Search | None = None
+    no_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
         definition=definition,
         request=history.request_to_data(request),
         of=of,
+        no_wait=asked.no_wait,
         version=__version__,
     )
     state = RunState(plan)
@@ -137,6 +139,7 @@ def resume(
     update: bool = False,
     start_from: Sequence[str] = (),
     env_file: str | None = None,
+    no_wait: bool = False,
 ) -> Outcome:
     """Go on with a run. Raises BusyError where somebody drives it, UsageError, StateError, Invalid."""
     from wfctl import custody, journal
@@ -156,7 +159,7 @@ def resume(
             record = history.open_run(folder, take, cache)
         custody.end_own(folder, watching.warn)  # before anything is scheduled: a node is never alive twice
         custody.end_others(store, watching.warn)
-        return _go_on(record, store, writer, watching, update, tuple(start_from), variables)
+        return _go_on(record, store, writer, watching, update, tuple(start_from), variables, no_wait)
     finally:
         if writer is not None:
             writer.close()
@@ -170,6 +173,7 @@ def _go_on(
     update: bool,
     again: tuple[str, ...],
     variables: Mapping[str, str],
+    no_wait: bool,
 ) -> Outcome:
     state, folder = record.state, record.folder
     now = max(time.time(), state.time)
@@ -201,7 +205,7 @@ def _go_on(
             watching.warn(f"changed but succeeded before, so not run again: {names}; add --from {stale[0]} for that")
         facts.append(event)
     folder.make_folders()
-    facts.append(ev.RunResumed(time=now, again=again, version=__version__))
+    facts.append(ev.RunResumed(time=now, again=again, no_wait=no_wait, version=__version__))
     missing = [n for n, p in plan.nodes.items() if p.given and not (n in state.nodes and state.nodes[n].state in DONE)]
     served = _given(plan, store, record.first.of, missing)
     facts += _served(served, record.first.of, now)
@@ -503,6 +507,44 @@ def cancel(run_id: str, store: Store, warn: Callable[[str], None]) -> Cancelled:
     if not was_running and not ended:
         raise UsageError(f"run {folder.id} is not running; `wfctl status {folder.id}` shows how it stands")
     return Cancelled(folder.id, ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer that was left for a run. Where nobody drives that it must be resumed."""
+
+    run: str
+    driven: bool
+
+
+def answer(run_id: str, node: str, choice: str, reason: str, store: Store) -> Answered:
+    """Answer the question of a node. Raises UsageError where it asks nothing, or that is no answer; StateError."""
+    from wfctl import answers, journal
+    from wfctl.errors import nearest
+    from wfctl.jobs import Answer
+
+    record = open_record(run_id, store)
+    store.check()
+    run_ = record.state.nodes.get(node)
+    if run_ is None:
+        hint = nearest(node, record.state.nodes) or f"`wfctl status {record.folder.id}` shows the nodes"
+        raise UsageError(f'no node "{node}" in run {record.folder.id}; {hint}')
+    if run_.state is not WAITING_INPUT or not run_.asked:
+        how = history.node_document(record, node, record.status())["state"]
+        asking = ", ".join(record.state.asking)
+        hint = f"what asks is {asking}" if asking else "nobody is asked anything now"
+        raise UsageError(f'"{node}" asks nothing in run {record.folder.id}: it is {how}; {hint}')
+    choices = run_.asked[2]
+    meant = next((one for one in choices if one.casefold() == choice.casefold()), None)
+    if meant is None:
+        raise UsageError(f'"{node}" cannot be answered "{choice}"; say {" or ".join(choices)}')
+    given = Answer(node=node, choice=meant, by=answers.who(os.environ), reason=reason)
+    answers.leave(record.folder, given, run_.attempt)
+    held = journal.holder(record.folder) if journal.held_by(record.folder) else None
+    if held is not None:
+        with suppress(ProcessLookupError):
+            os.kill(held.pid, signal.SIGCONT)  # it looks for what was left; to a stranger it would mean nothing
+    return Answered(record.folder.id, held is not None)
 
 
 def clean(

@@ -25,12 +25,14 @@ from wfctl.state import RunState
 from wfctl.store import RunFolder
 
 if TYPE_CHECKING:
+    from wfctl.answers import Ear
     from wfctl.custody import Custody
     from wfctl.engine import Watcher
     from wfctl.executors.local import LocalExecutor
     from wfctl.jobs import Place
     from wfctl.journal import JournalWriter
     from wfctl.leases import Leases
+    from wfctl.node import Node
     from wfctl.secrets import Secrets
     from wfctl.sharing import Sharing
 
@@ -48,6 +50,8 @@ class Watching:
     events: Watcher = lambda events, state: None
     end: Callable[[Record], None] = lambda record: None
     warn: Callable[[str], None] = lambda text: None
+    ear: int = -1
+    """Where a person who is asked may type an answer; -1 where nobody can."""
     paused: Callable[[bool], None] = lambda on: None
     """Ctrl-Z is about to stop this process; or it goes on, and others may have written to the terminal meanwhile."""
 
@@ -172,7 +176,8 @@ def _drive(
     watching.begin(record)
     disturbed: set[str] = set()
     try:
-        with _executor(record, clock, watching, custody, variables, secrets, sharing, disturbed) as executor:
+        ear = _ear(record, watching)
+        with _executor(record, clock, watching, custody, variables, secrets, sharing, disturbed, ear) as executor:
             engine = Engine(
                 state,
                 journal=writer,
@@ -187,6 +192,7 @@ def _drive(
                 point=crash_point(os.environ),
                 plot=_plot,
                 store_output=store(folder),
+                answers=ear.answers if ear is not None else lambda: (),
             )
             try:
                 for event in facts:
@@ -206,6 +212,27 @@ def _drive(
     _learn(record, facts[0].time, disturbed)
     assert state.exit_code is not None
     return state.exit_code
+
+
+def _ear(record: Record, watching: Watching) -> Ear | None:
+    """Who hears what people answer; nobody where no node can ask."""
+    state = record.state
+    if not any(_may_ask(planned.node) for planned in state.plan.nodes.values()):
+        return None
+    from wfctl.answers import Ear, who
+
+    def asking() -> list[tuple[str, int, Sequence[str]]]:
+        return [(n, run.attempt, run.asked[2]) for n in state.asking if (run := state.nodes[n]).asked]
+
+    typing = watching.ear if not state.no_wait else -1
+    return Ear(record.folder, asking, watching.warn, fd=typing, by=who(os.environ))
+
+
+def _may_ask(node: Node) -> bool:
+    """Whether a node that is not there yet may ask: an item, or one in it."""
+    inside = [node.each.item] if node.each is not None else []
+    inside += node.inner.nodes.values() if node.inner is not None else []
+    return node.kind == "ask" or any(_may_ask(one) for one in inside)
 
 
 def _plot(state: RunState, now: float, reason: str) -> ev.RunPlanned | None:
@@ -242,6 +269,7 @@ def _executor(
     secrets: Secrets | None,
     sharing: Sharing | None,
     disturbed: set[str],
+    ear: Ear | None,
 ) -> LocalExecutor:
     """`disturbed` becomes the nodes that ran when Ctrl-Z stopped the run: what they took says little of them."""
     from wfctl.executors.local import LocalExecutor
@@ -267,6 +295,7 @@ def _executor(
         paused=paused,
         warn=watching.warn,
         bell=sharing.fd if sharing is not None else -1,
+        ear=ear.fd if ear is not None else -1,
         secrets=secrets.values if secrets is not None else {},
     )
 

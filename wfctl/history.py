@@ -13,7 +13,7 @@ from wfctl import events as ev
 from wfctl import expr, instant, journal, plan, plugins, spec
 from wfctl.errors import StateError, WfctlError
 from wfctl.node import Node
-from wfctl.noderun import BAD, DONE, RUNNING
+from wfctl.noderun import BAD, DONE, RUNNING, WAITING_INPUT
 from wfctl.plan import Plan, Request
 from wfctl.record import dataclass
 from wfctl.state import RunState, RunStatus, fold
@@ -215,7 +215,7 @@ def moment(seconds: float | None) -> str | None:
 def document(record: Record) -> dict[str, Any]:
     """`status ID --json`, as SEMANTICS 7 has it."""
     status = record.status()
-    nodes = {name: node_document(record, name, status) for name in record.plan.nodes}
+    nodes = {name: node_document(record, name, status) for name in record.plan.in_order()}
     return {
         **summary(record, status),
         "folder": str(record.folder.path.absolute()),
@@ -262,8 +262,20 @@ def node_document(record: Record, name: str, status: str) -> dict[str, Any]:
         "tolerated": run.state in BAD and record.plan.nodes[name].node.continue_on_error,
         "reason": run.reason or None,
         "error": run.error or None,
-        "log": log_name(name, run.attempt) if run.attempt else None,
+        "log": log_name(name, run.attempt) if run.attempt and record.plan.nodes[name].node.kind != "ask" else None,
+        **_of_kind(record, name),
     }
+
+
+def _of_kind(record: Record, name: str) -> dict[str, Any]:
+    """What there is to say of a node that asks, or that holds others."""
+    run, planned = record.state.nodes[name], record.plan.nodes[name]
+    if planned.node.kind == "ask" and run.state is WAITING_INPUT and run.asked:
+        message, until, choices = run.asked
+        return {"question": {"message": message, "choices": choices, "until": moment(until)}}
+    if planned.node.each is not None:
+        return {"items": len(planned.children), "won": list(run.won)}
+    return {}
 
 
 def log_name(node: str, attempt: int, suffix: str = "log") -> str:

@@ -170,6 +170,19 @@ class Plan:
         Raises ExpressionError where one of them cannot be: it asks for more than there is, say."""
         return self.planner.grow(self, parent, items)
 
+    def in_order(self) -> Iterator[str]:
+        """All ids as a reader looks for them: in the order of the file, what is inside of a node behind it."""
+        for name, planned in list(self.nodes.items()):
+            if planned.parent is None:
+                yield from self._with_inside(name)
+
+    def _with_inside(self, name: str) -> Iterator[str]:
+        todo = [name]
+        while todo:
+            one = todo.pop()
+            yield one
+            todo += reversed(self.nodes[one].children)
+
     def shrink(self, parent: str) -> list[str]:
         """Let the items of a `for_each` leave again, for others will come; the ids of all that left."""
         gone: list[str] = []

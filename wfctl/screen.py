@@ -209,8 +209,17 @@ def watching(json: bool) -> Watching:
         events=lambda events, state: view.events(events, state) if view else None,
         end=end,
         warn=warn,
+        ear=_ear(screen),
         paused=lambda on: view.pause(on) if view else None,
     )
+
+
+def _ear(screen: Screen) -> int:
+    """Where a person can type who sees a question on this screen."""
+    try:
+        return sys.stdin.fileno() if screen.live and sys.stdin and sys.stdin.isatty() else -1
+    except (OSError, ValueError):
+        return -1
 
 
 def searching(stream: TextIO, seconds: float) -> Tell | None:

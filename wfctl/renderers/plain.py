@@ -59,6 +59,10 @@ _REASONS = {
     "needs": "because of what it needs",
     "run_failing": "the run is failing",
     "run_timeout": "the run's time was up",
+    "superseded": "it was no longer needed",
+    "collect": "its for_each could no longer succeed",
+    "group_failing": "its group is failing",
+    "inner": "all in it was skipped",
 }
 
 
@@ -91,10 +95,12 @@ class Plain:
         self._tail = tail
         self._pen = Pen(80, color, unicode)
         self._tails = 0
+        self._run = ""
         self._head = ""
 
     def begin(self, state: RunState) -> None:
         """Take which run this is. It is said with the first turn, for only that tells where a resumed run begins."""
+        self._run = state.id
         self._head = f"run {state.id}: {self._pen.safe(state.plan.name)}, {plural(len(state.nodes), 'node')}"
 
     def events(self, events: Sequence[ev.Event], state: RunState) -> None:
@@ -159,6 +165,8 @@ class Plain:
         match event:
             case ev.NodeSucceeded():
                 return self._line("succeeded", event.node, duration(event.seconds))
+            case ev.NodeAsked():
+                return self._question(event)
             case ev.NodeServed():
                 return self._line("cached", event.node, f"taken from run {event.of}" if event.of else "kept result")
             case ev.NodeInterrupted(reason="low_disk"):
@@ -172,6 +180,14 @@ class Plain:
                 state = "timed_out" if event.timed_out else "failed"
                 return self._line(state, event.node, self._failure(event)) + self._log(event)
         return ""
+
+    def _question(self, event: ev.NodeAsked) -> str:
+        """What a node asks, and how to answer."""
+        pen = self._pen
+        (how,) = answer_commands(self._run, {event.node: event.choices})
+        limit = f" (within {duration(max(0.0, event.until - event.time))})" if event.until is not None else ""
+        text = self._line("waiting_input", event.node, pen.safe(event.message) + limit)
+        return f"{text}    answer:  {pen.safe(how)}\n"
 
     def _told_left_out(self, groups: Mapping[tuple[NodeState, str], Sequence[LeftOut]]) -> list[str]:
         """What does not run, or not any more: a line each, or one for all that share a reason where they are many."""
@@ -218,6 +234,20 @@ def counted(counts: Mapping[str, int], states: Iterable[str]) -> list[str]:
     return [f"{number(counts[state])} {state_word(state)}" for state in states if counts.get(state)]
 
 
+def shell_word(text: str) -> str:
+    """A word as a shell takes it."""
+    plain = text.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    return text if text and plain and text.isascii() else "'" + text.replace("'", "'\\''") + "'"
+
+
+def answer_commands(run_id: str, asked: Mapping[str, Sequence[str]]) -> list[str]:
+    """What to type to answer each question of a run; `asked` has what can be answered, by node."""
+    return [
+        f"wfctl answer {run_id} {shell_word(node)} {'|'.join(map(shell_word, choices))}"
+        for node, choices in asked.items()
+    ]
+
+
 def resume_command(run_id: str, wants_update: bool = False) -> str:
     """What to type to go on with a run."""
     return f"wfctl resume {run_id}" + (" --update" if wants_update else "")
@@ -249,6 +279,12 @@ def ending(
     if state.status is RunStatus.SUCCEEDED:
         rest = ", ".join(counted(ended, ("cached", "skipped", "cancelled")))
         return f"{sign} in {took}: {nodes}" + (f", {rest}" if rest else "") + "\n" + forgiven
+    if state.status is RunStatus.WAITING_INPUT:
+        asked = {name: state.nodes[name].asked[2] for name in state.asking}
+        lines = [f"  {pen.safe(name)}  {pen.safe(state.nodes[name].asked[0])}" for name in asked]
+        lines += [f"  answer:      {pen.safe(text)}" for text in answer_commands(state.id, asked)]
+        lines.append(f"  then:        {resume_command(state.id)}")
+        return f"{sign} after {took}: {plural(len(asked), 'question')} open\n" + "\n".join(lines) + "\n"
     if state.status is RunStatus.INTERRUPTED:
         by = _signal_name(state.signal)
         left = sum(1 for run in state.nodes.values() if run.state not in FINAL)
