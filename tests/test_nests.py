@@ -82,7 +82,10 @@ def test_an_item_that_fails_is_tried_again_like_any_node() -> None:
 def test_what_became_of_each_item_can_be_named() -> None:
     data = flow({
         "x": {**THREE, "collect": {"tolerate": 1}},
-        "y": {"env": {"E": "${{ [i.error for i in nodes.x.items] }}"}, "when": "${{ nodes.x.items[1].state == 'failed' }}"},
+        "y": {
+            "env": {"E": "${{ [i.error for i in nodes.x.items] }}"},
+            "when": "${{ nodes.x.items[1].state == 'failed' }}",
+        },
     })  # fmt: skip
     run = simulate(data, fails={"x[1]": 3})
     assert states(run, "x", "y") == ["ok", "ok"]
@@ -299,7 +302,10 @@ def test_an_item_that_asks_for_too_much_is_told_before_the_run_or_fails_the_for_
     [
         (3, "for_each: expected a list, got 3"),
         ({"a": 1}, "for_each: expected a list, got {\"a\": 1}"),
-        (list(range(100_001)), "for_each: 100,001 items, and at most 100,000 are possible; let an item be a batch of them"),
+        (
+            list(range(100_001)),
+            "for_each: 100,001 items, and at most 100,000 are possible; let an item be a batch of them",
+        ),
     ],
 )
 def test_what_is_no_list_or_too_long_fails_the_node(for_each: object, error: str) -> None:
@@ -354,7 +360,10 @@ def test_who_does_not_want_to_wait_ends_when_only_people_could_go_on() -> None:
 
 
 FLOWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "pipe": (flow({"l": [], "s": {**PIPE, "for_each": "${{ nodes.l.output }}"}, "y": ["s"]}), {"outputs": {"l": ["p", "q"]}}),
+    "pipe": (
+        flow({"l": [], "s": {**PIPE, "for_each": "${{ nodes.l.output }}"}, "y": ["s"]}),
+        {"outputs": {"l": ["p", "q"]}},
+    ),
     "first": (each(collect="first", max_parallel=2), {"seconds": {"x[0]": 3.0}, "outputs": {"x[1]": 1}}),
     "majority": (each(collect="majority"), {"fails": {"x[0]": 1}, "outputs": {f"x[{i}]": i for i in range(4)}}),
     "best": (

@@ -616,17 +616,17 @@ def output(run_id: str, node: str | None, store: Store) -> object:
 # -- pictures
 
 
-def picture(what: str, store: Store) -> Picture:
+def picture(what: str, store: Store, *, expand: bool = False) -> Picture:
     """The picture of a workflow file, or of a run with its states. Where both are there, the file wins."""
     from wfctl import drawing
 
     if os.path.exists(what) or what.endswith((".yaml", ".yml")):
-        return drawing.picture(sound(what))
+        return drawing.picture(sound(what), expand=expand)
     try:
         record = open_record(what, store)
     except UsageError as error:
         raise UsageError(f'there is no file "{what}", and {error}') from None
-    return drawing.picture(record.plan, record)
+    return drawing.picture(record.plan, record, expand=expand)
 
 
 def write_file(path: str, text: str) -> None:

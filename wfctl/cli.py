@@ -264,6 +264,7 @@ def graph(
         str, typer.Option("-f", "--format", metavar="FORMAT", help="terminal, mermaid, dot or json.")
     ] = "terminal",
     output: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
+    expand: Annotated[bool, typer.Option("--expand", help="Draw what is in groups, and each item.")] = False,
     json: Json = False,
 ) -> None:
     """Draw a workflow, or a run with its states."""
@@ -273,7 +274,8 @@ def graph(
 
     draw = load_graph("json" if json else format)
     screen = Screen.of(sys.stdout) if output is None else Screen(width=120, color=False, unicode=True)
-    text = draw(app.picture(flow, _store(ctx)), width=screen.width, color=screen.color, unicode=screen.unicode)
+    picture = app.picture(flow, _store(ctx), expand=expand)
+    text = draw(picture, width=screen.width, color=screen.color, unicode=screen.unicode)
     if output is None:
         _print(text)
     else:

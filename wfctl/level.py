@@ -7,7 +7,6 @@ from __future__ import annotations
 import posixpath
 from collections import ChainMap
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wfctl import expr, graph
@@ -152,20 +151,28 @@ class Level:
             return None
         if many:
             own = NodeReader(self, where, raw, reader.known, own_keys)
-            node = self.many(name, kind, raw, where, section, known, own, reader, work)
+            fields = self.many(kind, raw, where, section, known, own, work, name)
             reader.named |= own.named
             reader.far |= own.far
         else:
-            for key in ("key", "max_parallel", "collect"):
-                if raw.get(key) is not None and key in own_keys:
+            fields = work
+            for key in ("key", *EACH_ALONE):
+                if key in own_keys and raw[key] is not None:
                     hint = "take it out, or add for_each"
                     builder.fault((*where, key), f'"{key}" goes with for_each', hint, key=True)
-            here = self.section or section
-            node = Node(id=name, kind=kind, where=where, file=builder.file, section=here, **work)
         needs = self.needs_of(name, raw, section, where, reader)
         self.outside |= reader.far
-        last = section == "finally" and self.section is not None
-        return replace(node, needs=needs, far=tuple(sorted(reader.far)), last=last)
+        return Node(
+            id=name,
+            kind=kind,
+            where=where,
+            file=builder.file,
+            section=self.section or section,
+            needs=needs,
+            far=tuple(sorted(reader.far)),
+            last=section == "finally" and self.section is not None,
+            **fields,
+        )
 
     def work(
         self, name: str, raw: dict[str, Any], where: Where, reader: NodeReader, own_env: Mapping[str, Any]
@@ -263,17 +270,16 @@ class Level:
 
     def many(
         self,
-        name: str,
         kind: str,
         raw: dict[str, Any],
         where: Where,
         section: str,
         known: Mapping[str, Any],
         own: NodeReader,
-        reader: NodeReader,
         work: dict[str, Any],
-    ) -> Node:
-        """A `for_each` node, with what each of its items is."""
+        name: str,
+    ) -> dict[str, Any]:
+        """The fields of a `for_each` node, with what each of its items is."""
         builder = self.builder
         fields = own.fields(OF_EACH - {"when"})
         key = None
@@ -303,18 +309,9 @@ class Level:
             **work,
             **(when if of_item else {}),
         )
-        return Node(
-            id=name,
-            kind=kind,
-            body=None,
-            where=where,
-            file=builder.file,
-            section=self.section or section,
-            each=Each(items=items, item=item, key=key if isinstance(key, expr.Template) else None),
-            outside=work.get("outside", frozenset()),
-            **fields,
-            **({} if of_item else when),
-        )
+        each = Each(items=items, item=item, key=key if isinstance(key, expr.Template) else None)
+        outside = work.get("outside", frozenset())
+        return {"body": None, "each": each, "outside": outside, **fields, **({} if of_item else when)}
 
     # -- needs
 

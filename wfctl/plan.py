@@ -287,7 +287,7 @@ class Planner:
         self.budgets, self.weights = budget, self.setting("weights", workflow.weights, read_weights, WEIGHTS)
         ends: dict[str, tuple[float, Standing]] = {}
         before = instances.points(made)
-        planned, ordered, idle = self.placed(made, before, given, ends)
+        planned, ordered, counted = self.placed(made, before, given, ends)
         concurrency = int(self.setting("concurrency", workflow.concurrency, _count, self.request.cores))
         plan = Plan(
             name=workflow.name,
@@ -314,8 +314,8 @@ class Planner:
             grace=self.setting("grace", workflow.grace, quantity.seconds, self.request.grace),
             log_limit=self.setting("log_limit", workflow.log_limit, quantity.size, LOG_LIMIT),
             root=self.root,
-            critical_path=critical_path(planned, ordered, before, idle),
-            bounds=lower_bounds(planned, [p for p in ordered if p not in idle], before, budget, concurrency),
+            critical_path=critical_path(planned, ordered, before, counted),
+            bounds=lower_bounds(planned, ordered, before, counted, budget, concurrency),
             scope=top,
             environ=self.request.environ,
             open_ended={one.id for one in made.values() if one.open},
@@ -389,8 +389,9 @@ class Planner:
         given: set[str],
         ends: dict[str, tuple[float, Standing]],
         beyond: tuple[float, Standing] | None = None,
-    ) -> tuple[dict[str, Planned], list[str], set[str]]:
-        """Each node with its place among the others; all points in order; and those that a plan leaves out.
+    ) -> tuple[dict[str, Planned], list[str], dict[str, float]]:
+        """Each node with its place among the others; all points in order, but those that a plan leaves out; and how
+        many seconds each takes.
 
         `ends` is told of what holds others. `beyond` is where the end of what all of them are inside of stands.
         """
@@ -401,6 +402,7 @@ class Planner:
         length.update(dict.fromkeys(given, 0.0))
         idle = self.left_out(made, ordered, before)
         counted = {point: 0.0 if point in idle else length.get(point, 0.0) for point in before}
+        counted.update({one.id: self.expected(one.node) for one in made.values() if one.open and one.id not in idle})
         known: dict[str, tuple[float, Standing]] = {}
         if beyond is not None:
             known[instances.END] = beyond
@@ -443,7 +445,7 @@ class Planner:
                 inside=one.inside,
                 chain=chain,
             )
-        return planned, ordered, idle
+        return planned, [point for point in ordered if point not in idle], counted
 
     def estimates(self, made: Mapping[str, Instance]) -> tuple[dict[str, float], dict[str, str]]:
         """Seconds that each node is taken to need, and where that comes from."""
@@ -456,6 +458,18 @@ class Planner:
             known = (history.get(name), one.node.estimate, self.medians.get(one.node.kind), DEFAULT_ESTIMATE)
             length[name], source[name] = next((v, w) for v, w in zip(known, SOURCES, strict=True) if v is not None)
         return length, source
+
+    def expected(self, node: Node) -> float:
+        """Seconds of a node whose items are not known, as if there were one: its own, or the longest path inside."""
+        if node.each is not None:
+            return self.expected(node.each.item)
+        if node.inner is None:
+            known = (node.estimate, self.medians.get(node.kind), DEFAULT_ESTIMATE)
+            return next(value for value in known if value is not None)
+        inside = node.inner.nodes
+        needs = {name: [n for n in one.needs if n in inside] for name, one in inside.items()}
+        lengths = {name: self.expected(one) for name, one in inside.items()}
+        return max(graph.tails(graph.order(needs), graph.successors(needs), lengths.__getitem__).values(), default=0.0)
 
     def by_kind(self, made: Mapping[str, Instance]) -> None:
         """Find the median of each kind in this file: of all there is before any of it is left out or joins."""
@@ -728,7 +742,10 @@ class SelectionError(Exception):
 
 
 def critical_path(
-    planned: Mapping[str, Planned], ordered: list[str], before: Mapping[str, Sequence[str]], idle: Collection[str]
+    planned: Mapping[str, Planned],
+    ordered: list[str],
+    before: Mapping[str, Sequence[str]],
+    lengths: Mapping[str, float],
 ) -> tuple[str, ...]:
     """The nodes of one longest path."""
     nodes = {point: planned[instances.at(point)] for point in ordered}
@@ -739,20 +756,21 @@ def critical_path(
         for need in before[point]:
             if need in inside:
                 after[need].append(point)
-    path = graph.longest_path(main, after, lambda p: 0.0 if p in idle else nodes[p].estimate)
-    return tuple(p for p in path if p not in idle and not nodes[p].holds)
+    path = graph.longest_path(main, after, lengths.__getitem__)
+    return tuple(p for p in path if not nodes[p].holds or (not nodes[p].children and not p.endswith(instances.END)))
 
 
 def lower_bounds(
     planned: Mapping[str, Planned],
     ordered: Iterable[str],
     before: Mapping[str, Sequence[str]],
+    lengths: Mapping[str, float],
     budget: Mapping[str, int],
     concurrency: int,
 ) -> dict[str, float]:
     """What no schedule of these nodes can undercut: the longest path, and for each budget all work divided by it.
 
-    `ordered` are points, each after those `before` it. Seconds."""
+    `ordered` are points of such `lengths`, each after those `before` it. Seconds."""
     work: dict[str, float] = {}
     ends: dict[str, float] = {}  # the earliest
     slots = 0.0
@@ -764,12 +782,12 @@ def lower_bounds(
         earlier = [ends[need] for need in before[point] if need in ends]
         any_ = node.node.trigger == "any_succeeded" and not point.endswith(instances.END)
         first = min(earlier, default=0.0) if any_ else max(earlier, default=0.0)
-        ends[point] = first + (0.0 if node.holds else node.estimate)  # 0 for what is given
+        ends[point] = first + lengths[point]  # 0 for what is given
+        path = max(path, ends[point])
         if node.given or node.holds:
             continue
         if not node.node.slotless:
             slots += node.estimate
-        path = max(path, ends[point])
         for name, wanted in node.demand:
             work[name] = work.get(name, 0.0) + node.estimate * wanted
     # So many slots are enough for all; a number of 4,000 digits would divide no float.
