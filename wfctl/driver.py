@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from wfctl import events as ev
 from wfctl import history, plugins
-from wfctl.errors import BusyError, Skipped, StateError, Stopped, UsageError, WfctlError
+from wfctl.errors import BusyError, Skipped, StateError, Stopped, UsageError, WfctlError, Where
 from wfctl.history import Definition, Record
 from wfctl.noderun import SUCCEEDED
 from wfctl.plan import Plan
@@ -192,6 +192,7 @@ def _drive(
                 point=crash_point(os.environ),
                 plot=_plot,
                 store_output=store(folder),
+                check=_check,
                 answers=ear.answers if ear is not None else lambda: (),
             )
             try:
@@ -212,6 +213,12 @@ def _drive(
     _learn(record, facts[0].time, disturbed)
     assert state.exit_code is not None
     return state.exit_code
+
+
+def _check(schema: Mapping[str, object], value: object) -> Sequence[tuple[Where, str]]:
+    from wfctl import load
+
+    return load.check_value(schema, value)
 
 
 def _ear(record: Record, watching: Watching) -> Ear | None:

@@ -48,7 +48,7 @@ from wfctl.jobs import (
     Woken,
 )
 from wfctl.plan import Planned
-from wfctl.scope import During
+from wfctl.scope import Check, During
 from wfctl.state import RunState, RunStatus
 
 ECHO = 0.1
@@ -68,7 +68,8 @@ class Engine:
     Without a journal nothing is kept: that is a plan. `prepare` makes the job of an attempt (it may
     raise ExpressionError), `collect` reads what one left behind, `during` gives expressions their names.
     `sharing` lends what other runs use too.
-    `plot` makes a plan to be followed, for what has not started.
+    `plot` makes a plan to be followed, for what has not started. `store_output` keeps what groups hand out, `answers`
+    tells what people have answered, and `check` what is wrong with a value by a JSON Schema.
     `point` is called at the named moments where a crash is of interest:
     `decided`, `recorded`, `submitted`, `completed`.
     """
@@ -90,6 +91,7 @@ class Engine:
         plot: Plotter | None = None,
         store_output: Callable[[str, object], tuple[object, bool]] = lambda node, output: (output, False),
         answers: Callable[[], Sequence[Answer]] = lambda: (),
+        check: Check = lambda schema, value: (),
     ) -> None:
         self.state = state
         self.plan = state.plan
@@ -107,14 +109,17 @@ class Engine:
         self._plot = plot
         self._store_output = store_output
         self._answers = answers
+        self._check = check
         self._jobs: dict[str, Job] = {}
         self._batch: list[ev.Event] = []
         self._signalled_at = float("-inf")
 
     def set_course(self, reason: str) -> None:
         """Look for a plan to be followed from now on, and record it where there is one."""
-        if event := self._planned(self._now(), reason):
-            self.record(event)
+        if planned := self._planned(self._now(), reason):
+            self.record(planned)
+        elif self.state.course is not None:  # what was followed knows nothing of what has joined
+            self.record(ev.RunPlanned(time=self._now(), reason=reason))
 
     def run(self) -> RunState:
         """Go on until nothing is left to do. Raises StateError where the state cannot be kept: then nothing runs."""
@@ -177,7 +182,10 @@ class Engine:
                 case Record(event):
                     self.record(event)
                 case Judge(node):
-                    self.record(self._judge(node, now))
+                    event = self._judge(node, now)
+                    self.record(event)
+                    if isinstance(event, ev.NodeOpened) and event.items:
+                        self.set_course("growth")
                 case Stop(node):
                     job_id = self._job_id(node, self.state.nodes[node].attempt)
                     self.state.stop_asked(node)
@@ -296,10 +304,14 @@ class Engine:
     def _opened(self, planned: Planned, now: float) -> ev.Event:
         """A node that holds others begins; the items of a `for_each` are found out where they are not known."""
         attempt = self.state.nodes[planned.id].attempt
-        if planned.children or not self.state.is_open_ended(planned):
+        if not self.state.is_open_ended(planned):
             return ev.NodeOpened(time=now, node=planned.id)
         each = planned.node.each
-        assert each is not None
+        if each is None:
+            wrong = self._during.given(planned.id, self._check)
+            if not wrong:
+                return ev.NodeOpened(time=now, node=planned.id)
+            return ev.NodeFailed(time=now, node=planned.id, attempt=attempt, reason="expression", error=wrong)
         try:
             found = items_of(each.items, each.key, lambda: dict(self._during.seen_by(planned.id)))
             event = ev.NodeOpened(time=now, node=planned.id, items=[[item.key, item.value] for item in found])

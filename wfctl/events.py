@@ -65,7 +65,8 @@ class RunUpdated(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlanned(Event):
     """From here on this plan is followed: `order` is that of the starts, `start` is in seconds from the start of the
-    run. What runs already is in it. None is followed where it is empty. `reason` is `start`, `resume` or `drift`."""
+    run. What runs already is in it. None is followed where it is empty. `reason` is `start`, `resume`, `growth`
+    or `drift`."""
 
     name: ClassVar[str] = "run_planned"
     reason: str

@@ -20,6 +20,7 @@ from wfctl.params import params_of
 from wfctl.plan import Plan, Request
 from wfctl.recall import Recall
 from wfctl.record import dataclass
+from wfctl.scope import wrong_params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +206,8 @@ def check(flow: Flow, request: Request) -> list[Fault]:
     """Every fault of a file, also those that show only when it is planned with the params' defaults."""
     faults = [*flow.faults, *flow.place(_default_problems(flow.workflow))]
     try:
-        _, problems = plan.build(flow.workflow, replace(request, environ=Anything(request.environ)))
+        made, problems = plan.build(flow.workflow, replace(request, environ=Anything(request.environ)))
+        problems += _given_problems(made)
     except Exception:
         if not faults:
             raise
@@ -223,7 +225,7 @@ def planned(flow: Flow, request: Request) -> Plan:
     except Exception:
         flow.refuse()
         raise
-    faults = _beyond(flow.faults, flow.place(problems))
+    faults = _beyond(flow.faults, flow.place([*problems, *_given_problems(made)]))
     if faults:
         raise Invalid(load.cut(faults))
     if not any(planned.node.section == "nodes" and not planned.given for planned in made.nodes.values()):
@@ -287,6 +289,18 @@ def _default_problems(workflow: spec.Workflow) -> list[Problem]:
         if "default" in schema and values[name] is not expr.UNKNOWN
         for inner, message in load.check_value(_plain(schema), values[name])
     ]
+
+
+def _given_problems(made: Plan) -> list[Problem]:
+    """What sub-workflows are given and refuse, as far as that is known before the run."""
+    found = []
+    for planned in made.nodes.values():
+        if planned.inside is not None and planned.inside.sub is not None:
+            names = made.planner.names_of(planned.inside)
+            for name, where, text in wrong_params(planned.inside, names, load.check_value):
+                told = f"{where.lstrip('.')}: {text}" if where else text
+                found.append(Problem(planned.node.at("params", name), told, file=planned.node.file))
+    return found
 
 
 def _plain(schema: Mapping[str, object]) -> dict[str, object]:

@@ -22,7 +22,8 @@ MOST = 1_000_000
 
 
 class Instance:
-    """A node of a run. `needs` are ids, `children` those inside of it; it is `open` while its items are not known."""
+    """A node of a run. `needs` are ids, `children` those inside of it. It is `open` where something is still to be looked
+    at before it begins: what its items are, or what a sub-workflow is given."""
 
     __slots__ = ("children", "id", "inside", "item", "needs", "node", "open", "parent", "scope")
 
@@ -104,6 +105,7 @@ class Instances:
         else:
             made.inside = Scope(inner.nodes, prefix, sub=inner, giver=made.scope)
             made.inside.base = self._base_of(next(iter(inner.nodes.values())).file, made.inside)
+            made.open = True
         for name, node in inner.nodes.items():
             made.children.append(self._add(prefix + name, node, made.id, made.inside).id)
 
@@ -126,18 +128,19 @@ class Placed(Protocol):
 
 
 def points(made: Mapping[str, Placed]) -> dict[str, list[str]]:
-    """What comes before what. A node that holds others is two points: that at which it opens, and that at which it
-    ends; what is inside lies between them."""
+    """What comes before what, among these. A node that holds others is two points: that at which it opens, and that at
+    which it ends; what is inside lies between them."""
     if not any(one.holds for one in made.values()):
-        return {one.id: list(one.needs) for one in made.values()}
+        return {one.id: [need for need in one.needs if need in made] for one in made.values()}
 
     def end(id: str) -> str:
         return id + END if id in made and made[id].holds else id
 
     before: dict[str, list[str]] = {}
     for one in made.values():
-        before[one.id] = [end(need) for need in one.needs]
-        if one.parent is not None:
+        before[one.id] = [end(need) for need in one.needs if need in made]
+        if one.parent in made:
+            assert one.parent is not None
             before[one.id].append(one.parent)
         if one.holds:
             before[one.id + END] = [one.id]

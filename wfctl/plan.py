@@ -158,7 +158,7 @@ class Plan:
     environ: Mapping[str, str]
     """What the `env` of the files takes from outside."""
     open_ended: set[str]
-    """The `for_each` nodes whose items only a run can tell."""
+    """The `for_each` nodes whose items only a run can tell, and the sub-workflows: what they are given is checked."""
     ends: dict[str, tuple[float, Standing]]
     """Of what holds others: the longest path from its end, and where that stands."""
     planner: Planner
@@ -338,7 +338,7 @@ class Planner:
         for one in made.values():
             one.node = self.settled(one)
         self.problems += handovers.add_edges(made, self.paths)
-        before = {p: [n for n in needs if instances.at(n) in made] for p, needs in instances.points(made).items()}
+        before = instances.points(made)
         ends: dict[str, tuple[float, Standing]] = {}
         planned, _, _ = self.placed(made, before, set(), ends, plan.ends[parent])
         if self.problems:
@@ -402,7 +402,8 @@ class Planner:
         length.update(dict.fromkeys(given, 0.0))
         idle = self.left_out(made, ordered, before)
         counted = {point: 0.0 if point in idle else length.get(point, 0.0) for point in before}
-        counted.update({one.id: self.expected(one.node) for one in made.values() if one.open and one.id not in idle})
+        unknown = (one for one in made.values() if one.open and not one.children and one.id not in idle)
+        counted.update({one.id: self.expected(one.node) for one in unknown})
         known: dict[str, tuple[float, Standing]] = {}
         if beyond is not None:
             known[instances.END] = beyond
@@ -534,10 +535,6 @@ class Planner:
         shared: dict[str, tuple[int, int]] = {}
         for name, parts in supplies.items():
             if parts.get("share") == "machine" and name in budget:
-                if parts.get("rate"):
-                    hint = "take out one of them, or declare a resource for each"
-                    what = "a rate counts for one run, and cannot be shared by all of the machine"
-                    self.problems.append(Problem(("resources", name, "rate"), what, hint))
                 reserve = parts.get("reserve") or 0
                 shared[name] = (budget[name] + reserve, reserve)
         return shared

@@ -4,10 +4,11 @@ Knows nothing of how expressions are evaluated, and never asks for a value befor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from wfctl import expr
+from wfctl.errors import Where
 from wfctl.noderun import FINAL
 
 if TYPE_CHECKING:
@@ -127,6 +128,30 @@ def grounds(file: Scope, root: Names, nodes: Callable[[Scope], object], environ:
     return names
 
 
+Check = Callable[[Mapping[str, object], object], Sequence[tuple[Where, str]]]
+"""What is wrong with a value by a JSON Schema: where in it, and what."""
+
+
+def wrong_params(inside: Scope, names: Names, check: Check) -> Iterator[tuple[str, str, str]]:
+    """What is wrong with what a sub-workflow is given, as far as it is known: the param, where in it, and what."""
+    assert inside.sub is not None
+    assert inside.sub.workflow is not None
+    params = names["params"]
+    assert isinstance(params, Given)
+    for name, schema in inside.sub.workflow.params.items():
+        try:
+            value = params[name]
+        except expr.Unknown:
+            continue
+        except KeyError:
+            continue  # it has no default and is not given, which was told when the file was read
+        except expr.ExpressionError as error:
+            yield name, "", str(error)
+            continue
+        for where, text in check({key: part for key, part in schema.items() if key != "default"}, value):
+            yield name, "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where), text
+
+
 class Given(_Lazy):
     """`params` in a sub-workflow: as its node gives them, else by default."""
 
@@ -207,6 +232,14 @@ class During:
         planned = self._plan.nodes[group]
         assert planned.inside is not None
         return self._seen(planned.inside)
+
+    def given(self, group: str, check: Check) -> str:
+        """What is wrong with the params that a sub-workflow is given; empty where nothing is, or it is not known."""
+        planned = self._plan.nodes[group]
+        assert planned.inside is not None
+        return "; ".join(f"params.{name}{inner}: {text}" for name, inner, text in wrong_params(
+            planned.inside, self.inside(group), check
+        ))  # fmt: skip
 
     def seen_by(self, node: str) -> Names:
         """What the expressions of one node see, but its own paths."""

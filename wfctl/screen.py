@@ -184,11 +184,13 @@ def watching(json: bool) -> Watching:
             end=lambda record: _drain(lines, eyes),
         )
     screen = Screen.of(sys.stderr)
+    ear = _ear(screen)
     view: Plain | None = None
 
     def begin(record: Record) -> None:
         nonlocal view
         view = _view(error, _tail_of(record), screen)
+        view.typing = ear >= 0 and not record.state.no_wait
         view.begin(record.state)
 
     def end(record: Record) -> None:
@@ -209,7 +211,7 @@ def watching(json: bool) -> Watching:
         events=lambda events, state: view.events(events, state) if view else None,
         end=end,
         warn=warn,
-        ear=_ear(screen),
+        ear=ear,
         paused=lambda on: view.pause(on) if view else None,
     )
 

@@ -739,7 +739,7 @@ class RunState:
             self._doomed.append(name)
         elif planned.given:
             run.judged = False  # waits to be served, and never starts
-        elif planned.holds and planned.node.when is True and (planned.children or not self.is_open_ended(planned)):
+        elif planned.holds and planned.node.when is True and not self.is_open_ended(planned):
             self._open(run, planned)
         elif planned.node.when is True and not planned.holds:
             run.state = READY
@@ -749,7 +749,7 @@ class RunState:
             self._unjudged.append(name)
 
     def is_open_ended(self, planned: Planned) -> bool:
-        """Whether the items of a `for_each` are still to be found out."""
+        """Whether something is still to be found out before a node opens: its items, or what it is given."""
         return planned.id in self.plan.open_ended and planned.id not in self.grown
 
     def _start_failing(self, mode: str) -> None:

@@ -38,7 +38,7 @@ Wrote = Callable[[str, int], bool]
 """Whether a node wrote anything in its attempts, of which this many were begun."""
 
 LeftOut = ev.NodeSkipped | ev.NodeCancelled
-_URGENT = (ev.NodeFailed, ev.NodeRetrying)
+_URGENT = (ev.NodeFailed, ev.NodeRetrying, ev.NodeAsked)
 _OF_THE_RUN = (ev.RunStopping, ev.RunHalted, ev.RunPaused, ev.RunTimedOut)
 
 _ENDED: Mapping[type[ev.Event], NodeState] = {
@@ -87,6 +87,9 @@ def ended_before(events: Iterable[ev.Event], state: RunState) -> int:
 
 class Plain:
     """Writes a run as lines, as it goes."""
+
+    typing = False
+    """Whether a question can be answered where it is read."""
 
     def __init__(
         self, write: Callable[[str], object], tail: Tail, *, color: bool = False, unicode: bool = True
@@ -185,6 +188,8 @@ class Plain:
         """What a node asks, and how to answer."""
         pen = self._pen
         (how,) = answer_commands(self._run, {event.node: event.choices})
+        if self.typing:
+            how = f"type {' or '.join(event.choices)} here, or elsewhere: {how}"
         limit = f" (within {duration(max(0.0, event.until - event.time))})" if event.until is not None else ""
         text = self._line("waiting_input", event.node, pen.safe(event.message) + limit)
         return f"{text}    answer:  {pen.safe(how)}\n"
