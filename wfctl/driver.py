@@ -322,11 +322,15 @@ def _learn(record: Record, since: float, disturbed: Collection[str]) -> None:
     """Remember how long took what has succeeded since then, when this engine began, for estimates of later runs."""
     from wfctl.experience import Experience
 
-    state, request = record.state, record.pins[-1].request
+    state, request, nodes = record.state, record.pins[-1].request, record.plan.nodes
     took = {
         name: run.seconds
         for name, run in state.nodes.items()
-        if run.state is SUCCEEDED and (run.started or 0.0) >= since and name not in disturbed
+        if run.state is SUCCEEDED
+        and (run.started or 0.0) >= since
+        and name not in disturbed
+        and not nodes[name].holds
+        and nodes[name].node.kind != "ask"
     }
     if took:
         whole = not any(request.get(key) for key in ("start_from", "until", "only"))

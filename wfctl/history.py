@@ -157,6 +157,8 @@ def changed(record: Record, plan: Plan) -> list[str]:
     ran: dict[int, list[str]] = {}
     for name, planned in plan.nodes.items():
         run = record.state.nodes.get(name)
+        if planned.parent is not None:
+            continue  # what lies in another was written there
         if run is not None and run.state in DONE and planned.node.section == "nodes" and not planned.given:
             since = [pin.time <= (run.started or 0.0) for pin in record.pins]
             ran.setdefault(max(0, sum(since) - 1), []).append(name)
@@ -199,7 +201,15 @@ def _changed_values(before: Plan, after: Plan) -> set[tuple[str, ...]]:
 def _references(node: Node) -> Iterator[expr.Reference]:
     for key in fields(Node):
         yield from expr.references_of(getattr(node, key.name))
-    kind = plugins.kind(node.kind)
+    inside = [node.each.item] if node.each is not None else []
+    inside += node.inner.nodes.values() if node.inner is not None else []
+    for one in inside:
+        yield from _references(one)
+    if node.each is not None:
+        yield from expr.references_of((node.each.items, node.each.key))
+    if node.inner is not None:
+        yield from expr.references_of((dict(node.inner.outputs), dict(node.inner.params)))
+    kind = plugins.kind(node.kind) if node.body is not None else None
     for _, template in kind.expressions(node.body, ()) if kind is not None else ():
         yield from template.references
 

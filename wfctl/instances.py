@@ -22,8 +22,8 @@ MOST = 1_000_000
 
 
 class Instance:
-    """A node of a run. `needs` are ids, `children` those inside of it. It is `open` where something is still to be looked
-    at before it begins: what its items are, or what a sub-workflow is given."""
+    """A node of a run. `needs` are ids, `children` those inside of it. It is `open` where something is still to be
+    found out before it begins: what its items are, or whether a sub-workflow takes what it is given."""
 
     __slots__ = ("children", "id", "inside", "item", "needs", "node", "open", "parent", "scope")
 

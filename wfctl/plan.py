@@ -174,9 +174,10 @@ class Plan:
         """All ids as a reader looks for them: in the order of the file, what is inside of a node behind it."""
         for name, planned in list(self.nodes.items()):
             if planned.parent is None:
-                yield from self._with_inside(name)
+                yield from self.with_inside(name)
 
-    def _with_inside(self, name: str) -> Iterator[str]:
+    def with_inside(self, name: str) -> Iterator[str]:
+        """A node and all inside of it, in that order."""
         todo = [name]
         while todo:
             one = todo.pop()

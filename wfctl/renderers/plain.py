@@ -4,7 +4,7 @@ Knows no store: the end of a log is asked of who has it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from wfctl import events as ev
@@ -316,6 +316,11 @@ def _signal_name(number: int | None) -> str:
     return f" by {signal.Signals(number).name}" if number and number != signal.SIGINT else ""
 
 
+def _failed_inside(state: RunState, name: str) -> Iterator[str]:
+    """A node that failed, and what failed inside of it."""
+    return (one for one in state.plan.with_inside(name) if state.nodes[one].state in BAD)
+
+
 def _way_out(state: RunState, wrote: Wrote, pen: Pen) -> str:
     """What failed and why, where the whole log is, and the command that goes on once that is mended."""
     failed = state.failed_for_good
@@ -327,9 +332,10 @@ def _way_out(state: RunState, wrote: Wrote, pen: Pen) -> str:
         lines.append(f"  {pen.paint(pen.mark(word), look(word).style)} {pen.safe(name)}  {why}")
     if len(failed) > FAILURES:
         lines.append(f"  and {number(len(failed) - FAILURES)} more; all of them: wfctl status {state.id}")
-    logged = next((name for name in islice(failed, FAILURES) if wrote(name, state.nodes[name].attempt)), None)
+    told = (one for name in islice(failed, FAILURES) for one in _failed_inside(state, name))
+    logged = next((name for name in told if wrote(name, state.nodes[name].attempt)), None)
     if logged is not None:
-        lines.append(f"  whole log:   wfctl logs {state.id} {pen.safe(logged)}")
+        lines.append(f"  whole log:   wfctl logs {state.id} {pen.safe(shell_word(logged))}")
     if state.only_finally and state.failed_nodes:
         names = some(list(state.failed_nodes), pen)
         were = "was" if len(state.failed_nodes) == 1 else "were"
