@@ -366,8 +366,7 @@ class Level:
         builder = self.builder
         there = self.section_of(need)
         if there is None:
-            known = list(self.known["nodes"])
-            near = (expr.closest(need, known) if builder.hints else "") or "declare it, or take it out"
+            near = (expr.closest(need, self.known["nodes"]) if builder.hints else "") or "declare it, or take it out"
             builder.fault(where, f'no node named "{need}"', near, path=path)
         elif here == "finally" and there == "nodes":
             builder.fault(where, f'"{need}" has always ended when finally begins', "take it out", path=path)
