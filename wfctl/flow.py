@@ -49,6 +49,11 @@ class Flow:
             for r in expr.references_of(value)
         )
 
+    @property
+    def leans_on_packages(self) -> bool:
+        """Whether some node is of an installed kind: then the file is as good as what is installed."""
+        return any(node.kind not in spec.KINDS for node in self.workflow.nodes.values())
+
     def refuse(self) -> None:
         """Raise Invalid where the file has faults."""
         if self.faults:

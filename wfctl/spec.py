@@ -10,13 +10,19 @@ from types import NoneType
 from typing import Any
 
 from wfctl import expr, graph, quantity
-from wfctl.errors import Problem, Where, dotted
+from wfctl.errors import Problem, UsageError, Where, dotted
 from wfctl.jobs import Kind
 from wfctl.node import Node, NodeReader, Value, one_of
 from wfctl.record import dataclass
 from wfctl.values import within
 
 KINDS = ("run", "call", "http", "sql", "files", "notify", "ask", "workflow", "nodes")
+NODE_KEYS = frozenset(
+    "description needs when trigger env secrets cwd with shell args stdin stdout params outputs expect timeout retry"
+    " continue_on_error priority deadline business_value user_level group estimate resources limit reads writes"
+    " idempotency checkpoint compensate compensate_when pivot for_each key max_parallel collect detach".split()
+)
+"""What a node may say beside its kind."""
 SCHEDULING = ("policy", "weights", "aging", "groups")
 
 RUN_NAMES: Mapping[str, None] = dict.fromkeys(("id", "started"))
@@ -290,11 +296,21 @@ class Builder:
         own_env = self.mapping(raw, "env")
         raw = self.with_defaults(raw)
         found = [kind for kind in KINDS if kind in raw]
+        if not found:  # then maybe one that is installed
+            found = [key for key in raw if key not in NODE_KEYS and not key.startswith("x-")]
         if len(found) != 1:
             return None  # the schema has told of none, or of two
-        kind = self.kinds(found[0])
+        try:
+            kind = self.kinds(found[0])
+        except UsageError as error:
+            self.fault((*where, found[0]), str(error), key=True, path="")
+            return None
         if kind is None:
-            self.fault((*where, found[0]), f'the kind "{found[0]}" is not available yet', "use run", key=True)
+            if found[0] in KINDS:
+                self.fault((*where, found[0]), f'the kind "{found[0]}" is not available yet', "use run", key=True)
+            elif self.hints:  # who checked the shape has told of it already
+                what = f'no kind "{found[0]}" is installed'
+                self.fault((*where, found[0]), what, "install its package, or correct the name", key=True)
             return None
         own = {**self.known, "run": RUN_NAMES_AT_END} if section == "finally" else self.known
         reader = NodeReader(self, where, raw, own, own_keys)
