@@ -271,6 +271,8 @@ class Tools(Protocol):
     attempt: int
     key: str
     """As that of the task."""
+    environ: Mapping[str, str]
+    """The variables that a process of the node has: a kind that heeds one, such as a proxy, looks here."""
     timeout: float | None
     """Seconds that the attempt has. Whoever performs it ends it then; it may be of use to tell others."""
 

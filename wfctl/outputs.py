@@ -65,7 +65,9 @@ def _of_task(job: Job, completion: Completion, hide: Callable[[str], str]) -> Le
         failed, failure = told["reason"], brief(hide(told["error"]))
         if failed == "output":
             return Leavings(error=failure, missing=missing)
-        left = Leavings(missing=missing, failed=failed, failure=failure, retry_after=told["retry_after"])
+        left = Leavings(
+            missing=missing, failed=failed, failure=failure, retry_after=told["retry_after"], unknown=told["unknown"]
+        )
         try:
             _check_depth(told["output"], "its output", DEEPEST)
             return replace(left, output=told["output"], file=_kept(job, told["output"]))
@@ -110,7 +112,13 @@ def _told(result: Result | None, path: str) -> dict[str, Any] | None:
     raise _Bad("its result is damaged: something else than its worker has written it")
 
 
-_FIELDS: Mapping[str, Any] = {"output": object, "reason": str, "error": str, "retry_after": (int, float, type(None))}
+_FIELDS: Mapping[str, Any] = {
+    "output": object,
+    "reason": str,
+    "error": str,
+    "retry_after": (int, float, type(None)),
+    "unknown": bool,
+}
 
 
 def fetch(folder: str, output: object, stored: bool) -> object:

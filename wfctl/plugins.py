@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from importlib.metadata import EntryPoint
 
-    from wfctl.jobs import Kind
+    from wfctl.jobs import Kind, PythonKind
 
 KINDS: Mapping[str, str] = {
     "run": "wfctl.kinds.run:Run",
@@ -35,6 +35,13 @@ def kind(name: str) -> Kind | None:
         return None
     whose = f' of the package "{entry.dist.name} {entry.dist.version}"' if entry.dist is not None else ""
     return _checked(name, made(address(name), name, whose), whose)
+
+
+@cache
+def in_place(name: str) -> PythonKind | None:
+    """The kind of that name where its tasks can be performed in this process; None where they want one of their own."""
+    found = kind(name)
+    return found if getattr(found, "in_place", False) else None  # type: ignore[return-value]
 
 
 def address(name: str) -> str:

@@ -27,10 +27,11 @@ class Result:
 
     With the reason `not_started` the work was never begun, and there is no other attempt; `output` says that what it
     did may be good, but what it leaves cannot be taken. `retry_after` is how many seconds a server wants to be left
-    alone. `code` is what `exit_code` says in expressions, where that is not 0 for success and 1 for failure.
+    alone. `unknown`: it failed, and may have had its effect all the same: a request was sent, and no answer came.
+    `code` is what `exit_code` says in expressions, where that is not 0 for success and 1 for failure.
     """
 
-    __slots__ = ("code", "error", "output", "reason", "retry_after")  # to import dataclasses takes longer than a task
+    __slots__ = ("code", "error", "output", "reason", "retry_after", "unknown")  # dataclasses take 10 ms to import
 
     def __init__(
         self,
@@ -39,17 +40,19 @@ class Result:
         reason: str = "",
         error: str = "",
         retry_after: float | None = None,
+        unknown: bool = False,
         code: int | None = None,
     ) -> None:
         self.output = output
         self.reason = reason
         self.error = error
         self.retry_after = retry_after
+        self.unknown = unknown
         self.code = code
 
     def told(self) -> dict[str, Any]:
         """Its fields by name."""
-        return {name: getattr(self, name) for name in ("output", "reason", "error", "retry_after", "code")}
+        return {name: getattr(self, name) for name in ("output", "reason", "error", "retry_after", "unknown", "code")}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Result) and self.told() == other.told()
@@ -94,7 +97,7 @@ def plain(value: object, left: int = DEEPEST) -> Any:
             return value if kind is float else float(value)
         raise NoOutput(f"is {float(value)}, which JSON has not; put None in its place")
     if not isinstance(value, (dict, list, tuple)):
-        raise NoOutput(f"is {_called(value)}, which is no JSON; {_way_out(value)}")
+        raise NoOutput(f"is {called(value)}, which is no JSON; {_way_out(value)}")
     if not left:
         raise NoOutput(f"is nested over {DEEPEST} deep; leave less of it, or write a file and name it in writes")
     if isinstance(value, dict):
@@ -113,7 +116,7 @@ def _mapping(value: dict[Any, Any], left: int) -> dict[str, Any]:
     made = {}
     for key, inner in value.items():
         if not isinstance(key, str):
-            raise NoOutput(f"has the key {brief(repr(key), 60)}, {_called(key)}, and keys are text: str(key)")
+            raise NoOutput(f"has the key {brief(repr(key), 60)}, {called(key)}, and keys are text: str(key)")
         try:
             made[key if type(key) is str else str.__str__(key)] = plain(inner, left)
         except NoOutput as error:
@@ -125,7 +128,8 @@ def _mapping(value: dict[Any, Any], left: int) -> dict[str, Any]:
 _SAFE = 10**_DIGITS
 
 
-def _called(value: object) -> str:
+def called(value: object) -> str:
+    """What a value is, in words: `a set`, `a datetime.date`."""
     name = type(value).__qualname__
     module = type(value).__module__
     name = name if module in ("builtins", "__main__") else f"{module.partition('.')[0]}.{name}"

@@ -9,7 +9,7 @@ import sys
 
 TYPE_CHECKING = False  # as `typing` has it
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 # At the level of the module nothing of ours is imported: a process that `multiprocessing` spawns imports this again.
@@ -26,6 +26,7 @@ class WorkerTools:
         self.attempt: int = told["attempt"]
         self.key: str = told["key"]
         self.timeout: float | None = told["timeout"]
+        self.environ: Mapping[str, str] = os.environ
         self._log = os.dup(2)  # whatever becomes of standard error
 
     def log(self, text: str) -> None:

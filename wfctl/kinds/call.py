@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 
 from wfctl.fields import Body, FieldsKind
-from wfctl.result import Result
+from wfctl.result import Result, called
 
 TYPE_CHECKING = False  # as `typing` has it
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _function(target: str, root: str) -> Any:
             raise _NotThere(_no_attribute(found, way, name, module, root)) from None
         way = f"{way}.{name}"
     if not callable(found):
-        raise _NotThere(f'"{target}" is a {type(found).__name__} and cannot be called; name a function')
+        raise _NotThere(f'"{target}" is {called(found)} and cannot be called; name a function')
     return found
 
 
@@ -211,6 +211,9 @@ def _misfit(function: Any, target: str, given: Mapping[str, Any]) -> str:
         parameters = inspect.signature(function).parameters.values()
     except (ValueError, TypeError):  # one that is written in C may not say
         return ""
+    for p in parameters:
+        if p.kind is p.POSITIONAL_ONLY and p.default is p.empty:
+            return f'"{target}" takes "{p.name}" by its place alone, and with gives names; write a function around it'
     named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         for name in given:
@@ -220,11 +223,8 @@ def _misfit(function: Any, target: str, given: Mapping[str, Any]) -> str:
                 hint = nearest(name, named) or (f"it takes {', '.join(named)}" if named else "it takes none")
                 return f'"{target}" has no argument "{name}"; {hint}'
     for p in parameters:
-        if p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) or p.name in given:
-            continue
-        if p.kind is p.POSITIONAL_ONLY:
-            return f'"{target}" takes "{p.name}" by its place alone, and with gives names; write a function around it'
-        return f'"{target}" needs the argument "{p.name}"; give it in with: {{{p.name}: …}}'
+        if p.default is p.empty and p.name in named and p.name not in given:
+            return f'"{target}" needs the argument "{p.name}"; give it in with: {{{p.name}: …}}'
     return ""
 
 
