@@ -1,4 +1,4 @@
-"""Python functions as nodes: what is called, with what, what becomes of values and exceptions, and what such code may do
+"""Python functions as nodes: what is called and how, what becomes of values and exceptions, and what such code may do
 to the process that performs it."""
 
 from __future__ import annotations

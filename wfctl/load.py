@@ -301,16 +301,17 @@ def _workflow_validator() -> Validator:
 
 
 def _installed(data: dict[str, object], schema: dict[str, Any]) -> tuple[dict[str, Any] | None, list[Problem]]:
-    """The schema with those installed kinds that the data name, and what is wrong with their values by their own
+    """The schema with the installed kinds, and what is wrong with the values of those that the data name by their own
     schemas; None where there is none. Packages are looked through only if some node has a key that nobody knows."""
     from wfctl import installed, plugins
 
     unknown = list(installed.unknown_keys(data, schema["$defs"]["node_keys"]["properties"]))
-    named = [(where, value) for where, value in unknown if where[-1] in plugins.installed()] if unknown else []
-    if not named:
+    kinds = plugins.installed() if unknown else {}
+    if not kinds:
         return None, []
+    named = [(where, value) for where, value in unknown if where[-1] in kinds]
     problems = [problem for where, value in named for problem in _by_own_schema(value, where)]
-    return installed.schema_with(schema, {str(where[-1]) for where, _ in named}), problems
+    return installed.schema_with(schema, kinds.keys()), problems
 
 
 def _by_own_schema(value: object, where: Where) -> list[Problem]:
@@ -328,10 +329,12 @@ def _by_own_schema(value: object, where: Where) -> list[Problem]:
         return [Problem(where, f'the kind "{name}" has a schema that is none: {dotted(inner)} {message}', key=True)]
     errors = _validator(schema).iter_errors(value)
     sure = (error for error in errors if not installed.is_decided_later(error.kind.name, error.instance))
-    return [
-        Problem((*where, *problem.where), problem.message, problem.hint, key=problem.key)
-        for problem in wording.problems(sure, None)
-    ]
+    found = []
+    for problem in wording.problems(sure, None, schema):
+        inside = (*where, *problem.where)
+        path = None if problem.path is None else dotted(inside[:-1])  # an unknown key is told of what holds it
+        found.append(Problem(inside, problem.message, problem.hint, key=problem.key, path=path))
+    return found
 
 
 def _validator(schema: object) -> Validator:

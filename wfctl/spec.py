@@ -316,11 +316,12 @@ class Builder:
         reader = NodeReader(self, where, raw, own, own_keys)
         fields = reader.fields()
         self.refuse_strange(raw, own_keys, where, found[0], kind.keys)
+        faults = len(self.problems)
         body, problems = kind.parse(raw, where, fields.get("shell"))
         self.problems += problems
         for place, template in kind.expressions(body, where):
             reader.check_body(template, place, kind.secrets)
-        for key in ("reads", "writes"):
+        for key in ("reads", "writes") if len(self.problems) == faults else ():  # else the faults would be told twice
             if more := kind.paths(body, key):
                 fields[key] = joined(fields.get(key), more)
         fields["dynamic"] = reader.dynamic

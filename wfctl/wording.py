@@ -52,11 +52,13 @@ _COUNTS = {
 }
 
 
-def problems(errors: Iterable[SchemaError], ours: Mapping[str, object] | None) -> list[Problem]:
+def problems(
+    errors: Iterable[SchemaError], ours: Mapping[str, object] | None, theirs: Mapping[str, object] | None = None
+) -> list[Problem]:
     """One problem for each real mistake.
 
     `ours` is the schema when it is the published one: its titles are written to stand in a message. None for
-    the schema of a user, whose titles say other things.
+    the schema of a user, whose titles say other things. `theirs` is that, where its keys are to be known by name.
     """
     found: dict[tuple[Where, bool], Problem] = {}
     unknown: dict[Where, set[str]] = {}  # what unknown keys of a mapping were probably meant to be
@@ -65,7 +67,7 @@ def problems(errors: Iterable[SchemaError], ours: Mapping[str, object] | None) -
     for error in errors:
         name, where = error.kind.name, tuple(error.instance_path)
         if name == "additionalProperties":
-            for problem, meant in _unknown_keys(error, where, ours):
+            for problem, meant in _unknown_keys(error, where, ours or theirs):
                 found.setdefault((problem.where, True), problem)
                 unknown.setdefault(where, set()).add(meant)
         elif name == "required":
