@@ -10,6 +10,7 @@ from typing import Any
 
 from wfctl import expr, quantity, scope
 from wfctl.errors import UsageError, nearest
+from wfctl.fields import Body
 from wfctl.kinds.run import Command
 from wfctl.plan import Plan, Planned
 from wfctl.score import LEVELS
@@ -87,6 +88,8 @@ def environment(plan: Plan, planned: Planned, names: Mapping[str, object]) -> di
 
 def _command(planned: Planned, names: Mapping[str, object]) -> dict[str, Any]:
     body = planned.node.body
+    if isinstance(body, Body):
+        return {"fields": _soft(body.fields, names)}
     if not isinstance(body, Command):
         return {}
     args = _soft(planned.node.args, names)
