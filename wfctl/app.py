@@ -98,7 +98,7 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     from wfctl import custody
 
     custody.end_others(store, watching.warn)
-    if not (opened.document.checked or asked.settings):
+    if not (opened.document.checked or asked.settings or opened.leans_on_packages):
         recall.put(opened.document.digest, opened.document.data)
     folder = store.new_run(now)
     request = replace(request, started=instant.to_text(now), run_id=folder.id)

@@ -250,6 +250,8 @@ class Leavings:
     failure: str = ""
     retry_after: float | None = None
     """Seconds for which a server wants to be left alone."""
+    unknown: bool = False
+    """Whether a task that failed may have had its effect."""
 
 
 _UNKNOWN = ("output", "secret", "log_limit")
@@ -277,7 +279,7 @@ def conclude(
         return ev.NodeCancelled(time=now, node=name, reason=asked, seconds=completion.seconds)
     if reason == "not_started":
         completion = replace(completion, ending=Ending.NOT_STARTED)
-    unknown = reason in _UNKNOWN or completion.ending in (Ending.KILLED, Ending.TIMED_OUT, Ending.LOST)
+    unknown = left.unknown or reason in _UNKNOWN or completion.ending in (Ending.KILLED, Ending.TIMED_OUT, Ending.LOST)
     end = {**facts, "exit_code": code, "signal": signal, "reason": reason, "error": error, "unknown": unknown}
     retry = spec.retry
     more = completion.ending is not Ending.NOT_STARTED and run.tries < retry.attempts

@@ -11,7 +11,8 @@ from typing import Any
 
 from wfctl import events as ev
 from wfctl import expr, instant, journal, plan, plugins, spec
-from wfctl.errors import StateError, WfctlError
+from wfctl.errors import StateError, UsageError, WfctlError
+from wfctl.jobs import Kind
 from wfctl.node import Node
 from wfctl.noderun import BAD, DONE, RUNNING, WAITING_INPUT
 from wfctl.plan import Plan, Request
@@ -63,8 +64,19 @@ def read_definition(folder: RunFolder, name: str) -> Definition:
 def plan_of(definition: Definition, request: Request) -> Plan:
     """The plan that a definition and a request give, as they did when the run began."""
     stem = definition.file.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    workflow, _ = spec.build(definition.data, stem, plugins.kind, definition.files.get)
+    workflow, _ = spec.build(definition.data, stem, _kind_of_then, definition.files.get)
     return plan.build(workflow, request)[0]
+
+
+def _kind_of_then(name: str) -> Kind:
+    """A kind that the run was begun with. Raises StateError where its package is not there any more, or broken."""
+    try:
+        kind = plugins.kind(name)
+    except UsageError as error:
+        raise StateError(f"what this run was begun with is not as it was: {error}") from None
+    if kind is None:
+        raise StateError(f'no kind "{name}" is installed any more, and this run was begun with it; install its package')
+    return kind
 
 
 def request_to_data(request: Request) -> dict[str, Any]:

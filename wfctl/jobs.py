@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from wfctl.errors import Problem, Where
 from wfctl.record import dataclass
+from wfctl.result import Result as Result
 
 Sealed = tuple[str, ...]
 """A text without the secrets in it: pieces of text and names of secrets in turn, a piece first and last."""
@@ -40,20 +41,6 @@ class Task:
     result: str = ""
     key: str = ""
     """The same for all attempts of one node of one run: what others may know it by (`Idempotency-Key`)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What became of a task. It failed where `reason` is not empty: a fixed word, such as `status`; `error` says why.
-
-    With the reason `not_started` the work was never begun, and there is no other attempt. `retry_after` is how many
-    seconds a server wants to be left alone.
-    """
-
-    output: Any = None
-    reason: str = ""
-    error: str = ""
-    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,6 +286,8 @@ class Tools(Protocol):
     attempt: int
     key: str
     """As that of the task."""
+    environ: Mapping[str, str]
+    """The variables that a process of the node has: a kind that heeds one, such as a proxy, looks here."""
     timeout: float | None
     """Seconds that the attempt has. Whoever performs it ends it then; it may be of use to tell others."""
 

@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, Protocol
 
-from wfctl import plugins
 from wfctl.errors import Fault, Problem, Where, dotted, nearest
 from wfctl.quantity import shown
 from wfctl.record import dataclass
@@ -53,19 +52,22 @@ _COUNTS = {
 }
 
 
-def problems(errors: Iterable[SchemaError], ours: Mapping[str, object] | None) -> list[Problem]:
+def problems(
+    errors: Iterable[SchemaError], ours: Mapping[str, object] | None, theirs: Mapping[str, object] | None = None
+) -> list[Problem]:
     """One problem for each real mistake.
 
     `ours` is the schema when it is the published one: its titles are written to stand in a message. None for
-    the schema of a user, whose titles say other things.
+    the schema of a user, whose titles say other things. `theirs` is that, where its keys are to be known by name.
     """
     found: dict[tuple[Where, bool], Problem] = {}
     unknown: dict[Where, set[str]] = {}  # what unknown keys of a mapping were probably meant to be
     missing: list[tuple[str, Problem]] = []
+    known_kinds = _kinds(ours)
     for error in errors:
         name, where = error.kind.name, tuple(error.instance_path)
         if name == "additionalProperties":
-            for problem, meant in _unknown_keys(error, where, ours):
+            for problem, meant in _unknown_keys(error, where, ours or theirs):
                 found.setdefault((problem.where, True), problem)
                 unknown.setdefault(where, set()).add(meant)
         elif name == "required":
@@ -73,18 +75,18 @@ def problems(errors: Iterable[SchemaError], ours: Mapping[str, object] | None) -
             missing.append((key, Problem(where, f'missing key "{key}"', key=True)))
         elif name == "oneOf" and ours is not None:
             if isinstance(error.instance, dict):  # else it is said already that this is no mapping
-                kinds = [kind for kind in KINDS if kind in error.instance]
+                kinds = [kind for kind in known_kinds if kind in error.instance]
                 if kinds:
                     found.setdefault((where, True), _two_kinds(kinds, where))
                 else:
-                    missing.append(("", Problem(where, "has no kind", f"add {' or '.join(plugins.KINDS)}", key=True)))
+                    missing.append(("", Problem(where, "has no kind", "add one, such as run", key=True)))
         else:
             problem = _problem(error, where, ours)
             found.setdefault((problem.where, problem.key), problem)
     # What a misspelt key was meant to be is not missing besides.
     for key, problem in missing:
         meant_here = unknown.get(problem.where, set())
-        if not (meant_here & {key} if key else meant_here & set(KINDS)):
+        if not (meant_here & {key} if key else meant_here & known_kinds):
             found.setdefault((problem.where, True), problem)
     return list(found.values())
 
@@ -113,7 +115,7 @@ def _problem(error: SchemaError, where: Where, ours: Mapping[str, object] | None
         message = _no(key, title) if title else f"{shown(key)}: {inner.message}"
         return Problem((*where, key), message, key=True, path=dotted(where))
     if name == "not" and ours is not None and isinstance(value, dict):
-        kind = next((kind for kind in KINDS if kind in value), "")
+        kind = next((kind for kind in _kinds(ours) if kind in value), "")
         return Problem((*where, kind), f"{kind} is a kind, and every node names its own", "leave it out", key=True)
     limit = error.kind.value
     if name in _LIMITS:
@@ -184,6 +186,12 @@ def _unknown_keys(
 def _nearest(key: str, known: tuple[str, ...]) -> str:
     """The same slip is often made in every node of a large file."""
     return nearest(key, known)
+
+
+def _kinds(ours: Mapping[str, Any] | None) -> Set[str]:
+    """The kinds that the schema knows, in its order: it may have more than the published one."""
+    kinds = ours["$defs"]["kinds"]["oneOf"] if ours is not None else ()
+    return dict.fromkeys(one["required"][0] for one in kinds).keys()
 
 
 def _two_kinds(kinds: list[str], where: Where) -> Problem:
