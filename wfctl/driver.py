@@ -185,6 +185,7 @@ def _drive(
                 clock=clock,
                 during=during,
                 prepare=attempts.job,
+                prepare_ending=attempts.ending,
                 collect=outputs.collect if secrets is None else secrets.collect,
                 sharing=sharing,
                 watchers=[watching.events, _Checkpoints(record, writer)],

@@ -73,6 +73,10 @@ class FieldsKind:
         assert isinstance(body, Body)
         return expr.templates_of(body.fields, where)
 
+    def prepares(self, body: object) -> bool:
+        """Whether it leaves a prepared transaction."""
+        return False
+
     def paths(self, body: object, key: str) -> tuple[object, ...]:
         """What it reads or writes by its own words."""
         return ()

@@ -264,6 +264,10 @@ class Kind(Protocol):
     def expressions(self, body: object, where: Where) -> Iterable[tuple[Where, Any]]:
         """Every template in a body, with its place below the node `where`: for references and checks."""
 
+    def prepares(self, body: object) -> bool:
+        """Whether its work leaves a prepared transaction, which the end of the run decides. Such a kind is a
+        `TransactionKind`."""
+
     def paths(self, body: object, key: str) -> tuple[object, ...]:
         """What it reads or writes by its own words; `key` is `reads` or `writes`. It counts among those of the node."""
 
@@ -297,6 +301,25 @@ class Tools(Protocol):
     def when_stopped(self, stop: Callable[[], None]) -> None:
         """Call this, from another thread, when the attempt is to end: it makes what `perform` waits for fail at once.
         The last one that was given counts; it is called at once where the attempt is to end already."""
+
+
+class TransactionKind(Kind, Protocol):
+    """A kind that may leave a prepared transaction behind."""
+
+    def ending(
+        self,
+        job: Job,
+        node: Any,
+        names: Mapping[str, object],
+        place: Place,
+        vars: Mapping[str, object],
+        *,
+        name: str,
+        commit: bool,
+        again: bool,
+    ) -> Job:
+        """The job that commits the transaction of that name, or rolls it back. `again` where that may be done already.
+        Raises ExpressionError."""
 
 
 class PythonKind(Kind, Protocol):

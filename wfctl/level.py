@@ -215,7 +215,7 @@ class Level:
             fields["receives"] = reader.receives
         if builder.default_env:
             fields["default_env"] = builder.default_env.difference(own_env)
-        return {"body": body, "slotless": kind.slotless, **fields}
+        return {"body": body, "slotless": kind.slotless, "prepares": kind.prepares(body), **fields}
 
     def group(
         self, kind: str, raw: dict[str, Any], where: Where, section: str, reader: NodeReader
