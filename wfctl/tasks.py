@@ -31,7 +31,7 @@ def command(job: Job, root: str) -> tuple[tuple[str, ...], bytes]:
     assert task is not None
     told = {
         "kind": plugins.address(task.kind),
-        "path": [] if task.kind in plugins.KINDS else sys.path,  # where an installed one was found
+        "path": [] if task.kind in plugins.KINDS else [folder for folder in sys.path if folder],  # it was found there
         "fields": task.fields,
         "filled": task.filled,
         "result": task.result,
