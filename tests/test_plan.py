@@ -98,7 +98,7 @@ def test_what_a_node_writes_itself_it_may_read() -> None:
 def test_edges_by_paths_come_beside_the_others() -> None:
     nodes = {"w": {"writes": ["x"]}, "a": [], "r": {"needs": ["a"], "reads": ["x"]}}
     assert planned(nodes).nodes["r"].needs == ("a", "w")
-    assert planned(nodes).nodes["w"].dependents == ("r",)
+    assert planned(nodes).nodes["w"].dependents == ["r"]
 
 
 def test_paths_can_make_a_cycle() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.simulate import build, flow
-from wfctl import plugins, score, spec
+from wfctl import score
 from wfctl.errors import dotted
 
 Faults = list[tuple[str, str, str]]
@@ -123,7 +123,7 @@ def test_to_name_a_node_anywhere_is_to_need_it(raw: dict[str, Any]) -> None:
         ("nodes.a.outptu", 'nodes.a has no "outptu"'),
         ("run.state", 'run has no "state"'),
         ("output", 'no name "output" here'),
-        ("item", '"item" is not available yet'),
+        ("item", '"item" is that of an item, and there is no for_each around this'),
     ],
 )
 def test_an_unknown_name_is_a_fault_at_its_place(expression: str, message: str) -> None:
@@ -181,17 +181,10 @@ def test_outputs_cannot_come_of_finally() -> None:
 # -- not available yet
 
 
-@pytest.mark.parametrize("kind", sorted({*spec.KINDS} - plugins.KINDS.keys()))
-def test_a_kind_of_later_is_refused(kind: str) -> None:
-    data = {"version": 1, "nodes": {"a": {kind: "x"}}}
-    assert faults(data) == [(f"nodes.a.{kind}!", f'the kind "{kind}" is not available yet', "use run")]
-
-
 @pytest.mark.parametrize(
     ("key", "value"),
     [
         ("idempotency", True), ("checkpoint", True), ("compensate", "none"), ("pivot", True),
-        ("for_each", [1]), ("collect", "first"),
     ],
 )  # fmt: skip
 def test_a_key_of_later_is_refused_and_its_harmless_value_is_not(key: str, value: object) -> None:
@@ -231,7 +224,6 @@ def test_a_budget_has_an_amount_a_reserve_a_rate_and_may_be_shared() -> None:
         ({"amount": 1, "rate": "0/s"}, "resources.x.rate", "expected a rate such as 5/s, 30/m or 100/h"),
         ({"amount": 1, "rate": "${{ params.bad }}"}, "resources.x.rate", "expected a rate such as 5/s, 30/m or 100/h"),
         ({"amount": 1, "share": "${{ params.bad }}"}, "resources.x.share", "expected one of run, machine"),
-        ({"amount": 1, "rate": "5/s", "share": "machine"}, "resources.x.rate", "a rate counts for one run"),
     ],
 )
 def test_each_part_of_a_budget_is_told_where_it_is_wrong(supply: dict[str, Any], where: str, what: str) -> None:

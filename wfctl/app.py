@@ -19,7 +19,7 @@ from wfctl.driver import Watching, drive, fetch, pin, places
 from wfctl.errors import ExitCode, Fault, Invalid, Problem, StateError, UsageError
 from wfctl.experience import Experience
 from wfctl.history import Record
-from wfctl.noderun import DONE
+from wfctl.noderun import DONE, WAITING_INPUT
 from wfctl.plan import Plan, Request
 from wfctl.recall import Recall
 from wfctl.record import dataclass
@@ -50,6 +50,7 @@ class Asked:
     of: str | None = None
     env_file: str | None = None
     optimize: Search | None = None
+    no_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +115,11 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
         run=folder.id,
         workflow=plan.name,
         file=opened.path,
-        digest=opened.document.digest,
+        digest=opened.digest,
         definition=definition,
         request=history.request_to_data(request),
         of=of,
+        no_wait=asked.no_wait,
         version=__version__,
     )
     state = RunState(plan)
@@ -137,6 +139,7 @@ def resume(
     update: bool = False,
     start_from: Sequence[str] = (),
     env_file: str | None = None,
+    no_wait: bool = False,
 ) -> Outcome:
     """Go on with a run. Raises BusyError where somebody drives it, UsageError, StateError, Invalid."""
     from wfctl import custody, journal
@@ -156,7 +159,7 @@ def resume(
             record = history.open_run(folder, take, cache)
         custody.end_own(folder, watching.warn)  # before anything is scheduled: a node is never alive twice
         custody.end_others(store, watching.warn)
-        return _go_on(record, store, writer, watching, update, tuple(start_from), variables)
+        return _go_on(record, store, writer, watching, update, tuple(start_from), variables, no_wait)
     finally:
         if writer is not None:
             writer.close()
@@ -170,6 +173,7 @@ def _go_on(
     update: bool,
     again: tuple[str, ...],
     variables: Mapping[str, str],
+    no_wait: bool,
 ) -> Outcome:
     state, folder = record.state, record.folder
     now = max(time.time(), state.time)
@@ -201,7 +205,7 @@ def _go_on(
             watching.warn(f"changed but succeeded before, so not run again: {names}; add --from {stale[0]} for that")
         facts.append(event)
     folder.make_folders()
-    facts.append(ev.RunResumed(time=now, again=again, version=__version__))
+    facts.append(ev.RunResumed(time=now, again=again, no_wait=no_wait, version=__version__))
     missing = [n for n, p in plan.nodes.items() if p.given and not (n in state.nodes and state.nodes[n].state in DONE)]
     served = _given(plan, store, record.first.of, missing)
     facts += _served(served, record.first.of, now)
@@ -279,7 +283,7 @@ def _update(record: Record, now: float, variables: Mapping[str, str]) -> tuple[e
     changed = history.changed(record, plan)
     event = ev.RunUpdated(
         time=now,
-        digest=opened.document.digest,
+        digest=opened.digest,
         definition=pin(record.folder, opened.definition, len(record.pins) + 1),
         request=history.request_to_data(request),
     )
@@ -293,12 +297,21 @@ def _file_differs(record: Record) -> str:
     from wfctl import journal
 
     path = record.first.file
+
+    def digest(name: str) -> str:
+        with open(journal.open_file(name), "rb") as file:  # what came by a pipe cannot be read again
+            return hashlib.sha256(file.read()).hexdigest()
+
     try:
-        with open(journal.open_file(path), "rb") as file:  # what came by a pipe cannot be read again
-            digest = hashlib.sha256(file.read()).hexdigest()
-    except OSError:
-        return f"{path} is gone; going on with the definition that the run began with"
-    if digest == record.pins[-1].digest:
+        now = digest(path)
+        if now == record.pins[-1].digest:
+            return ""
+        subs = history.read_definition(record.folder, record.pins[-1].definition).files
+        now = flow.digest_of(now, {name: digest(os.path.join(os.path.dirname(path), name)) for name in subs})
+    except OSError as error:
+        gone = error.filename or path
+        return f"{gone} is gone; going on with the definition that the run began with"
+    if now == record.pins[-1].digest:
         return ""
     return f"{path} has changed since; going on with what the run began with (--update takes the new one)"
 
@@ -335,7 +348,7 @@ def _variables(env_file: str | None) -> Mapping[str, str]:
 
 def _environ(opened: flow.Flow, variables: Mapping[str, str]) -> dict[str, str]:
     """Of the variables only what the file's `env` takes from outside: that much is recorded."""
-    return {n: variables[n] for n, v in opened.workflow.env.items() if isinstance(v, dict) and n in variables}
+    return {name: variables[name] for name in opened.outside if name in variables}
 
 
 def _secrets(opened: flow.Flow, variables: Mapping[str, str]) -> Secrets:
@@ -347,7 +360,7 @@ def _secrets(opened: flow.Flow, variables: Mapping[str, str]) -> Secrets:
     values, wrong = environment.secrets(names, variables)
     if wrong:
         problems = [Problem(("secrets", names.index(n)), what, hint, path="") for n, (what, hint) in wrong.items()]
-        raise Invalid(opened.document.place(problems))
+        raise Invalid(opened.place(problems))
     return Secrets(values)
 
 
@@ -496,6 +509,44 @@ def cancel(run_id: str, store: Store, warn: Callable[[str], None]) -> Cancelled:
     return Cancelled(folder.id, ended)
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer that was left for a run. Where nobody drives that it must be resumed."""
+
+    run: str
+    driven: bool
+
+
+def answer(run_id: str, node: str, choice: str, reason: str, store: Store) -> Answered:
+    """Answer the question of a node. Raises UsageError where it asks nothing, or that is no answer; StateError."""
+    from wfctl import answers, journal
+    from wfctl.errors import nearest
+    from wfctl.jobs import Answer
+
+    record = open_record(run_id, store)
+    store.check()
+    run_ = record.state.nodes.get(node)
+    if run_ is None:
+        hint = nearest(node, record.state.nodes) or f"`wfctl status {record.folder.id}` shows the nodes"
+        raise UsageError(f'no node "{node}" in run {record.folder.id}; {hint}')
+    if run_.state is not WAITING_INPUT or not run_.asked:
+        how = history.node_document(record, node, record.status())["state"]
+        asking = ", ".join(record.state.asking)
+        hint = f"what asks is {asking}" if asking else "nobody is asked anything now"
+        raise UsageError(f'"{node}" asks nothing in run {record.folder.id}: it is {how}; {hint}')
+    choices = run_.asked[2]
+    meant = next((one for one in choices if one.casefold() == choice.casefold()), None)
+    if meant is None:
+        raise UsageError(f'"{node}" cannot be answered "{choice}"; say {" or ".join(choices)}')
+    given = Answer(node=node, choice=meant, by=answers.who(os.environ), reason=reason)
+    answers.leave(record.folder, given, run_.attempt)
+    held = journal.holder(record.folder) if journal.held_by(record.folder) else None
+    if held is not None:
+        with suppress(ProcessLookupError):
+            os.kill(held.pid, signal.SIGCONT)  # it looks for what was left; to a stranger it would mean nothing
+    return Answered(record.folder.id, held is not None)
+
+
 def clean(
     store: Store, *, older_than: float, keep_last: int, dry_run: bool, warn: Callable[[str], None]
 ) -> list[str]:
@@ -565,17 +616,17 @@ def output(run_id: str, node: str | None, store: Store) -> object:
 # -- pictures
 
 
-def picture(what: str, store: Store) -> Picture:
+def picture(what: str, store: Store, *, expand: bool = False) -> Picture:
     """The picture of a workflow file, or of a run with its states. Where both are there, the file wins."""
     from wfctl import drawing
 
     if os.path.exists(what) or what.endswith((".yaml", ".yml")):
-        return drawing.picture(sound(what))
+        return drawing.picture(sound(what), expand=expand)
     try:
         record = open_record(what, store)
     except UsageError as error:
         raise UsageError(f'there is no file "{what}", and {error}') from None
-    return drawing.picture(record.plan, record)
+    return drawing.picture(record.plan, record, expand=expand)
 
 
 def write_file(path: str, text: str) -> None:

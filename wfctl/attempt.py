@@ -4,6 +4,7 @@ Starts nothing. Reads no state but what expressions name."""
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -11,7 +12,7 @@ from dataclasses import replace
 from wfctl import expr, quantity, values
 from wfctl.jobs import Job, Kind, Limits, Place, Sealed
 from wfctl.node import Node
-from wfctl.paths import confined
+from wfctl.paths import based, confined
 from wfctl.plan import Plan, Planned
 from wfctl.scope import During
 from wfctl.state import RunStatus
@@ -44,11 +45,16 @@ class Attempts:
         place = self._place_of(planned.id, attempt)
         names = self._during.of(planned.id) if node.dynamic else {}
         env = {
+            **self._during.env(planned.id),
             "WFCTL_NODE": planned.id,
             "WFCTL_ATTEMPT": str(attempt),
             "WFCTL_OUTPUT": place.output,
             "WFCTL_CPU": str(max(1, -(-node.resources.get("cpu", 1000) // 1000))),
         }
+        if (item := planned.scope.bound) is not None:
+            told = json.dumps(item.value, ensure_ascii=False)
+            if len(told) <= values.LONGEST // 4 or len(told.encode("utf-8", "replace")) <= values.LONGEST:
+                env["WFCTL_ITEM"] = told  # a larger one could not be handed over, and may not be needed
         if node.limit == "hard" and "cpu" in node.resources:
             env.update(dict.fromkeys(THREADS, env["WFCTL_CPU"]))
         for name, value in node.env.items():
@@ -56,18 +62,20 @@ class Attempts:
                 continue
             env[name] = values.checked(expr.as_text(expr.evaluate_value(value, names)), f"env.{name}")
         if node.dynamic and node.reads:  # what is known before the run was looked at then
-            tuple(self.paths(node.reads, names, "reads"))
-        writes = tuple(self.paths(node.writes, names, "writes")) if node.writes else ()
+            tuple(self.paths(planned, node.reads, names, "reads"))
+        writes = tuple(self.paths(planned, node.writes, names, "writes")) if node.writes else ()
         files = {}
         if node.stdin is not None:
             files[place.stdin] = values.as_bytes(expr.evaluate_value(node.stdin, names))
-        cwd = None if node.cwd is None else self._path(expr.evaluate_value(node.cwd, names), "cwd")
+        cwd = planned.scope.base or None
+        if node.cwd is not None:
+            cwd = self._path(planned, expr.evaluate_value(node.cwd, names), "cwd")
         job = Job(
             id=f"{self._run_id}/{planned.id}/{attempt}",
             node=planned.id,
             attempt=attempt,
             env=env,
-            sealed=self._sealed(node, names) if node.receives else {},
+            sealed=self._sealed(planned, names) if node.receives else {},
             cwd=None if cwd == "." else cwd,
             stdin=place.stdin if node.stdin is not None else None,
             log=place.log,
@@ -85,11 +93,12 @@ class Attempts:
         )
         kind = self._kinds(node.kind)
         assert kind is not None  # refused at load
-        return kind.prepare(job, node, names, place, self._plan.vars)
+        return kind.prepare(job, node, names, place, self._during.vars(planned.id))
 
-    def _sealed(self, node: Node, names: Mapping[str, object]) -> dict[str, Sealed]:
+    def _sealed(self, planned: Planned, names: Mapping[str, object]) -> dict[str, Sealed]:
         """The variables with secrets in them: those of `env`, and the listed ones as they are."""
-        sealed = {name: values.seal(node.env[name], names, self._plan.vars) for name in node.env if name in node.sealed}
+        node, vars = planned.node, self._during.vars(planned.id)
+        sealed = {name: values.seal(node.env[name], names, vars) for name in node.env if name in node.sealed}
         return sealed | {name: ("", name, "") for name in node.secrets}
 
     def _timeout(self, planned: Planned, names: Mapping[str, object]) -> float | None:
@@ -107,17 +116,17 @@ class Attempts:
             return self._plan.grace if limit is None else min(limit, self._plan.grace)
         return limit
 
-    def paths(self, value: object, names: Mapping[str, object], key: str) -> Iterator[str]:
+    def paths(self, planned: Planned, value: object, names: Mapping[str, object], key: str) -> Iterator[str]:
         """The paths under `reads` or `writes`, relative to the root."""
         evaluated = expr.evaluate_value(value, names)
         parts = evaluated.values() if isinstance(evaluated, dict) else evaluated
         for part in parts if not isinstance(parts, str) else [parts]:  # type: ignore[attr-defined]
             for path in part if isinstance(part, list) else [part]:
-                yield self._path(path, key)
+                yield self._path(planned, path, key)
 
-    def _path(self, path: object, key: str) -> str:
+    def _path(self, planned: Planned, path: object, key: str) -> str:
         try:
-            return confined(path, self._plan.root)
+            return based(confined(path, self._plan.root), planned.scope.base)
         except ValueError as error:
             raise expr.ExpressionError(f"{key}: {error}") from None
 

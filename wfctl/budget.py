@@ -20,14 +20,19 @@ LOOK_AHEAD = 256
 DEVICES = "gpu"
 """The resource whose units are told apart."""
 
+REQUESTS = 100
+"""How many nodes that hold no slot may run at once, beside those that do."""
+
+_REQUESTS = "\0"
+
 _NO_RATES: Mapping[str, float] = MappingProxyType({})
 
 
 class Wish:
     """What a node asks for, made by `Budget.wish`: those that ask for the same, for the same time, share one.
 
-    `load` has the amounts and the slot, packed. Of each of the `rates` it takes a token. `seconds` is how long it will
-    take by estimate, None where there is none. It is `refused` while other runs hold what it asks for.
+    `load` has the amounts, packed, and the slot where it needs one. Of each of the `rates` it takes a token. `seconds`
+    is how long it will take by estimate, None where it has none. It is `refused` while other runs hold what it wants.
     """
 
     __slots__ = ("demand", "load", "rates", "refused", "seconds")
@@ -76,25 +81,35 @@ class Budget:
         self._places: dict[str, int] = {}  # where the field of each resource begins; first that of the slots
         self._fields: list[tuple[int, int]] = []  # the same, with masks of their width
         self.guards = width = 0
-        for name, limit in (("", slots), *limits.items()):
+        whole = (("", slots), (_REQUESTS, REQUESTS), *limits.items())
+        for name, limit in whole:
             self._places[name] = width
             self._fields.append((width, (1 << limit.bit_length()) - 1))
             width += limit.bit_length() + 1
             self.guards |= 1 << (width - 1)
-        self.room = self.guards + self._packed((("", slots), *limits.items()))
-        self._wishes: dict[tuple[Demand, float | None], Wish] = {}
+        self.room = self.guards + self._packed(whole)
+        self._least = [self._packed((("", 1),))]  # what any node asks for, at least
+        self._wishes: dict[tuple[Demand, float | None, bool], Wish] = {}
         self._held: dict[str, tuple[float, str, int]] = {}  # by node: its estimated end, the node, its load
         self._ends: list[tuple[float, str, int]] = []  # the same, by end
         self._users: dict[str, str] = {}  # of devices
 
-    def wish(self, demand: Demand, seconds: float | None) -> Wish:
+    def wish(self, demand: Demand, seconds: float | None, slotless: bool = False) -> Wish:
         """What a node with this demand asks for; `seconds` is its estimate, None where it has none."""
-        found = self._wishes.get((demand, seconds))
+        found = self._wishes.get((demand, seconds, slotless))
         if found is None:
             rates = tuple(name for name, _ in demand if name in self._rates)
-            load = self._packed((("", 1), *demand))
-            found = self._wishes[demand, seconds] = Wish(demand, load, rates, seconds)
+            place = _REQUESTS if slotless else ""
+            if slotless and len(self._least) == 1:
+                self._least.append(self._packed(((_REQUESTS, 1),)))
+            load = self._packed(((place, 1), *demand))
+            found = self._wishes[demand, seconds, slotless] = Wish(demand, load, rates, seconds)
         return found
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is a slot, or room for one that needs none where there are such."""
+        return any((self.room - load) & self.guards == self.guards for load in self._least)
 
     def fits(self, wish: Wish, now: float) -> bool:
         """Whether it may have what it asks for."""

@@ -52,6 +52,9 @@ Explain = Annotated[
 From = Annotated[list[str] | None, typer.Option("--from", metavar="NODE", help="Only this node and all that needs it.")]
 Until = Annotated[list[str] | None, typer.Option("--until", metavar="NODE", help="Only this node and all it needs.")]
 Only = Annotated[list[str] | None, typer.Option("--only", metavar="NODE", help="Only this node.")]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="Where only a person could go on, end with exit code 7 (resume goes on).")
+]
 Of = Annotated[str | None, typer.Option("--of", metavar="ID", help="The run that has the output of what is left out.")]
 
 
@@ -96,6 +99,7 @@ def run(
     ] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="At a failure stop what runs.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
+    no_wait: NoWait = False,
     json: Json = False,
 ) -> None:
     """Run a workflow to its end."""
@@ -115,6 +119,7 @@ def run(
         of=of,
         env_file=env_file,
         optimize=_search(optimize, seed),
+        no_wait=no_wait,
     )
     if dry_run:
         _show_plan(app.plan(asked, _store(ctx)), json)
@@ -134,13 +139,32 @@ def resume(
         typer.Option("--from", metavar="NODE", help="Run this node, and all that needs it, once more."),
     ] = None,
     env_file: EnvFile = None,
+    no_wait: NoWait = False,
     json: Json = False,
 ) -> None:
     """Go on with a run that failed or stopped."""
     from wfctl import app
 
-    store, watching = _store(ctx), _watching(json)
-    _finish(app.resume(id, store, watching, update=update, start_from=start_from or (), env_file=env_file), json)
+    store, watching, again = _store(ctx), _watching(json), start_from or ()
+    _finish(app.resume(id, store, watching, update=update, start_from=again, env_file=env_file, no_wait=no_wait), json)
+
+
+@cli.command()
+def answer(
+    ctx: typer.Context,
+    id: Id,
+    node: Annotated[str, typer.Argument(metavar="NODE", help="The node that asks.", show_default=False)],
+    choice: Annotated[str, typer.Argument(metavar="CHOICE", help="What to answer.", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")] = "",
+) -> None:
+    """Answer the question of a node."""
+    from wfctl import app
+
+    answered = app.answer(id, node, choice, reason, _store(ctx))
+    if answered.driven:
+        _tell("answered; the run goes on")
+    else:
+        _tell(f"answered; go on with: wfctl resume {answered.run}")
 
 
 @cli.command()
@@ -240,6 +264,7 @@ def graph(
         str, typer.Option("-f", "--format", metavar="FORMAT", help="terminal, mermaid, dot or json.")
     ] = "terminal",
     output: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
+    expand: Annotated[bool, typer.Option("--expand", help="Draw what is in groups, and each item.")] = False,
     json: Json = False,
 ) -> None:
     """Draw a workflow, or a run with its states."""
@@ -249,7 +274,8 @@ def graph(
 
     draw = load_graph("json" if json else format)
     screen = Screen.of(sys.stdout) if output is None else Screen(width=120, color=False, unicode=True)
-    text = draw(app.picture(flow, _store(ctx)), width=screen.width, color=screen.color, unicode=screen.unicode)
+    picture = app.picture(flow, _store(ctx), expand=expand)
+    text = draw(picture, width=screen.width, color=screen.color, unicode=screen.unicode)
     if output is None:
         _print(text)
     else:

@@ -4,7 +4,7 @@ Knows neither clock nor chance, and not how a good order is found: it is handed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from wfctl.score import level_at
 
 if TYPE_CHECKING:
     from wfctl.budget import Budget, Wish
-    from wfctl.plan import Plan
+    from wfctl.plan import Plan, Planned
     from wfctl.state import RunState
 
 SLACK = 0.5
@@ -140,7 +140,8 @@ def holdings(plan: Plan, nodes: Sequence[str]) -> tuple[list[tuple[int, ...]], l
     demands = [dict(plan.nodes[node].demand) for node in nodes]
     asked = {name for demand in demands for name in demand}
     names = [name for name in plan.budget if name in asked]
-    rows = [(1, *(demand.get(name, 0) for name in names)) for demand in demands]
+    slots = [int(not plan.nodes[node].node.slotless) for node in nodes]
+    rows = [(slot, *(demand.get(name, 0) for name in names)) for slot, demand in zip(slots, demands, strict=True)]
     return rows, [min(plan.concurrency, len(nodes)), *(plan.budget[name] for name in names)]
 
 
@@ -157,7 +158,11 @@ def plot(
     plan = state.plan
     if plan.policy not in IMPROVABLE or not (search or plan.improvable):
         return None
-    nodes = [name for name, planned in plan.nodes.items() if planned.likely and state.nodes[name].state not in FINAL]
+    nodes = [
+        name
+        for name, planned in plan.nodes.items()
+        if planned.likely and not planned.holds and state.nodes[name].state not in FINAL
+    ]
     if plan.rates and any(name in plan.rates for node in nodes for name, _ in plan.nodes[node].demand):
         return None
     problem = _problem(state, nodes, round(now - state.started, 6))
@@ -211,7 +216,23 @@ def _level(plan: Plan, node: str, moment: float) -> int:
 def _needs(plan: Plan, node: str, place: dict[str, int]) -> list[int]:
     """The places of what a node waits for. Where one of them is enough, that with the least after it is taken."""
     planned = plan.nodes[node]
-    needs = [place[need] for need in planned.needs if need in place]
-    if planned.node.trigger == "any_succeeded" and needs:
+    needs = [place[need] for need in _work_before(plan, planned) if need in place]
+    if planned.node.trigger == "any_succeeded" and needs and planned.parent is None:
         return [place[max((need for need in planned.needs if need in place), key=lambda need: plan.nodes[need].tail)]]
     return needs
+
+
+def _work_before(plan: Plan, planned: Planned) -> Iterator[str]:
+    """What does work itself and must have ended before a node begins: all inside of what it needs, and what that which
+    it lies in waits for."""
+    while True:
+        todo = list(planned.needs)
+        for need in todo:  # grows while it is read
+            if plan.nodes[need].holds:
+                todo += plan.nodes[need].children
+                todo += plan.nodes[need].needs if not plan.nodes[need].children else ()
+            else:
+                yield need
+        if planned.parent is None:
+            return
+        planned = plan.nodes[planned.parent]

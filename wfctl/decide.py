@@ -11,7 +11,7 @@ from zlib import crc32
 from wfctl import events as ev
 from wfctl import expr, quantity
 from wfctl.errors import Bug, ExitCode
-from wfctl.jobs import Completion, Ending
+from wfctl.jobs import Answer, Completion, Ending
 from wfctl.record import dataclass
 from wfctl.state import RunState, RunStatus
 
@@ -30,6 +30,20 @@ class Start:
 @dataclass(frozen=True, slots=True)
 class Judge:
     """Evaluate the node's `when`."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """What lies in a node has ended, or enough of it has: evaluate what comes of it, and say how the node went."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Put the question of a node to a person."""
 
     node: str
 
@@ -72,7 +86,7 @@ class Done:
     """The run has finished."""
 
 
-Action = Start | Judge | Record | Stop | PlanAgain | Settle | Wait | Done
+Action = Start | Judge | Gather | Ask | Record | Stop | PlanAgain | Settle | Wait | Done
 
 
 def decide(plan: Plan, state: RunState, now: float) -> Action:
@@ -81,6 +95,8 @@ def decide(plan: Plan, state: RunState, now: float) -> Action:
         return Done()
     if node := state.next_to_stop():
         return Stop(node)
+    if node := state.nests.next_to_look():
+        return Gather(node)
     open_phase = "nodes" if state.settled is None else "finally"
     halted = state.starts_nothing
     if not state.open[open_phase] or (halted and not state.running):
@@ -90,31 +106,62 @@ def decide(plan: Plan, state: RunState, now: float) -> Action:
         deadline = round(state.began + state.paused + plan.timeout, 6)  # `now` has no more digits
         if now >= deadline:
             return Record(ev.RunTimedOut(time=now))
+    timers: list[float] = []
     if not halted:
-        if node := state.next_doomed():
-            return Record(ev.NodeSkipped(time=now, node=node, reason="needs"))
-        if node := state.next_cancelled():
-            return Record(_drop(state, node, now))
-        if node := state.next_unjudged():
-            return Judge(node)
-        retry = state.next_retry()
-        if retry is not None and retry[0] <= now:
-            return Record(ev.NodeReady(time=now, node=retry[1]))
-        if state.drifted(now):
-            return PlanAgain()
-        if node := state.best_ready(now):
-            return Start(node)
-        moments = (deadline, retry[0] if retry is not None else None, state.next_change(now))
-        deadline = min([moment for moment in moments if moment is not None], default=None)
-    if not state.running and deadline is None and not state.refused:
+        action = _next(state, now) or _due(state, now, timers) or _begin(state, now)
+        if action is not None:
+            return action
+        if state.no_wait and state.asking and not state.running and not timers:
+            return _end(plan, state, now)
+        for moment in (state.next_answer_limit(), state.next_change(now)):
+            if moment is not None:
+                timers.append(moment)
+        deadline = min([*timers, *([] if deadline is None else [deadline])], default=None)
+    if not state.running and deadline is None and not state.refused and not state.asking:
         raise Bug(dead_end(plan, state))
     return Wait(deadline)
+
+
+def _next(state: RunState, now: float) -> Action | None:
+    """What follows from what has ended."""
+    if node := state.next_doomed():
+        return Record(ev.NodeSkipped(time=now, node=node, reason="needs"))
+    if node := state.next_cancelled():
+        return Record(_drop(state, node, now))
+    if node := state.next_unjudged():
+        return Judge(node)
+    if node := state.next_to_ask():
+        return Ask(node)
+    return None
+
+
+def _due(state: RunState, now: float, timers: list[float]) -> Action | None:
+    """What follows from the time. The moments that are to come are added to `timers`."""
+    if (retry := state.next_retry()) is not None:
+        if retry[0] <= now:
+            return Record(ev.NodeReady(time=now, node=retry[1]))
+        timers.append(retry[0])
+    if (limit := state.nests.next_deadline()) is not None:
+        if limit[0] <= now:
+            return Gather(limit[1])
+        timers.append(limit[0])
+    if (answer := state.next_answer_due(now)) is not None:
+        return Record(_unanswered(state, answer, now))
+    return None
+
+
+def _begin(state: RunState, now: float) -> Action | None:
+    """What may begin."""
+    if state.drifted(now):
+        return PlanAgain()
+    node = state.best_ready(now)
+    return None if node is None else Start(node)
 
 
 def _drop(state: RunState, node: str, now: float) -> ev.Event:
     """The end of a node that the failing run does not start any more."""
     run = state.nodes[node]
-    reason = "run_timeout" if state.timed_out else "run_failing"
+    reason = "run_timeout" if state.timed_out else "run_failing" if state.failed_nodes else "group_failing"
     if run.retry_at is not None:  # an attempt of it has failed, and there will be no other
         return ev.NodeFailed(
             time=now,
@@ -131,8 +178,19 @@ def _drop(state: RunState, node: str, now: float) -> ev.Event:
     return ev.NodeCancelled(time=now, node=node, reason=reason)
 
 
+def _unanswered(state: RunState, node: str, now: float) -> ev.Event:
+    """The end of a question that nobody has answered in time."""
+    run = state.nodes[node]
+    seconds = round(now - (now if run.started is None else run.started), 6)
+    error = f"nobody answered within {quantity.shown_seconds(seconds)}"
+    facts: dict[str, Any] = {"time": now, "node": node, "attempt": run.attempt, "seconds": seconds}
+    return ev.NodeFailed(**facts, reason="timed_out", error=error, timed_out=True)
+
+
 def _end(plan: Plan, state: RunState, now: float) -> Action:
     if state.settled is None:
+        if state.open["nodes"] and state.no_wait and state.asking and not state.starts_nothing:
+            return Record(ev.RunFinished(time=now, state=RunStatus.WAITING_INPUT, exit_code=ExitCode.WAITING))
         if state.open["nodes"]:
             return Settle(RunStatus.INTERRUPTED)
         return Settle(RunStatus.FAILED if state.failing else RunStatus.SUCCEEDED)
@@ -165,8 +223,10 @@ def dead_end(plan: Plan, state: RunState) -> str:
     """What waits for what, when nothing can go on: this must never be seen."""
     lines = ["nothing runs, nothing can start, and the run is not done"]
     for name, run in state.nodes.items():
-        if run.state in ("waiting", "ready", "retrying"):
+        if run.state in ("waiting", "ready", "retrying") or (plan.nodes[name].holds and run.state == "running"):
             waits = [f"{n} ({state.nodes[n].state})" for n in plan.nodes[name].needs]
+            if plan.nodes[name].holds:
+                waits += [f"{n} ({state.nodes[n].state})" for n in plan.nodes[name].children[:20]]
             lines.append(
                 f"{name} is {run.state}, needs {', '.join(waits) or 'nothing'}, holds {plan.nodes[name].demand}"
             )
@@ -236,6 +296,28 @@ def conclude(
         elif again and in_time:
             return ev.NodeRetrying(**end, retry_at=at)
     return ev.NodeFailed(**end, timed_out=reason == "timed_out")
+
+
+def answered(plan: Plan, state: RunState, during: During, answer: Answer, now: float) -> ev.Event:
+    """What the answer to a question means: success, unless it is `reject` or `expect` is not met."""
+    run, node = state.nodes[answer.node], plan.nodes[answer.node].node
+    facts: dict[str, Any] = {"time": now, "node": answer.node, "attempt": run.attempt}
+    facts["seconds"] = round(now - (now if run.started is None else run.started), 6)
+    output = {"choice": answer.choice, "by": answer.by, "reason": answer.reason}
+    who = f'"{answer.choice}" by {answer.by}' + (f": {answer.reason}" if answer.reason else "")
+    if node.expect is None:
+        good = answer.choice != "reject"
+    else:
+        try:
+            names = during.after(answer.node, output=output, exit_code=None, error="", attempt=run.attempt)
+            good = evaluate_condition(node.expect, names)
+        except expr.Unknown:  # a plan assumes success
+            good = True
+        except expr.ExpressionError as error:
+            return ev.NodeFailed(**facts, reason="expect", error=f"expect: {error}, when answered {who}")
+    if good:
+        return ev.NodeSucceeded(**facts, output=output)
+    return ev.NodeFailed(**facts, reason="answer", error=f"answered {who}")
 
 
 def _verdict(

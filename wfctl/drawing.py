@@ -5,12 +5,13 @@ Draws nothing."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from wfctl import history
 from wfctl.budget import DEVICES
 from wfctl.history import Record
-from wfctl.plan import DEFAULT_ESTIMATE, Plan
+from wfctl.plan import DEFAULT_ESTIMATE, Plan, Planned
 from wfctl.renderers.picture import Picture, PictureEdge, PictureNode
 from wfctl.renderers.text import duration, number, plural
 from wfctl.renderers.timeline import Bar, Resource, Timeline
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
     from wfctl.forecast import Forecast
 
 
-def picture(plan: Plan, record: Record | None = None) -> Picture:
-    """The picture of a plan, or of a run with its states."""
+def picture(plan: Plan, record: Record | None = None, *, expand: bool = False) -> Picture:
+    """The picture of a plan, or of a run with its states. What lies in others is folded into them, or with `expand`
+    drawn: then the box of what holds others is where these come together."""
     critical = set(plan.critical_path) if record is None and len(plan.critical_path) > 1 else set()
     status = record.status() if record else ""
     nodes = []
-    for name, planned in plan.nodes.items():
+    for name in plan.in_order():
+        planned = plan.nodes[name]
+        if planned.parent is not None and not expand:
+            continue
         run_ = record.state.nodes[name] if record else None
         shown = history.node_document(record, name, status) if record else None
         nodes.append(
@@ -34,11 +39,50 @@ def picture(plan: Plan, record: Record | None = None) -> Picture:
                 state=shown["state"] if shown else None,
                 seconds=run_.seconds if run_ and run_.started is not None else None,
                 section="finally" if planned.node.section == "finally" else "nodes",
-                critical=name in critical,
+                critical=name in critical or (not expand and any(one in critical for one in planned.children)),
+                note=_inside(plan, planned),
             )
         )
-    edges = tuple(PictureEdge(need, name) for name, planned in plan.nodes.items() for need in planned.needs)
+    pairs = _edges(plan) if expand else _folded(plan)
+    edges = tuple(PictureEdge(need, name) for need, name in dict.fromkeys(pairs))
     return Picture(title=plan.name, nodes=tuple(nodes), edges=edges, state=status or None)
+
+
+def _inside(plan: Plan, planned: Planned) -> str:
+    """What a node holds, in words."""
+    if planned.node.each is not None:
+        if not planned.children and planned.id in plan.open_ended:
+            return "for each item"
+        return plural(len(planned.children), "item")
+    return plural(len(planned.children), "node") if planned.holds else ""
+
+
+def _folded(plan: Plan) -> Iterator[tuple[str, str]]:
+    """The edges between the nodes of the file itself."""
+    top: dict[str, str] = {}
+    for name in plan.in_order():
+        parent = plan.nodes[name].parent
+        top[name] = name if parent is None else top[parent]
+    for name, planned in plan.nodes.items():
+        for need in planned.needs:
+            if top[need] != top[name]:
+                yield top[need], top[name]
+
+
+def _edges(plan: Plan) -> Iterator[tuple[str, str]]:
+    """All edges. What the one around them needs, those need that need nothing beside them."""
+    for name, planned in plan.nodes.items():
+        if planned.parent is not None and not any(plan.nodes[o].parent == planned.parent for o in planned.dependents):
+            yield name, planned.parent
+        if planned.children:
+            continue
+        needs = planned.needs
+        around = planned
+        while not needs and around.parent is not None:
+            around = plan.nodes[around.parent]
+            needs = around.needs
+        for need in needs:
+            yield need, name
 
 
 def timeline(forecast: Forecast) -> Timeline:
@@ -50,6 +94,8 @@ def timeline(forecast: Forecast) -> Timeline:
         if planned.given
     ]
     for name, start in forecast.start.items():
+        if plan.nodes[name].holds:  # what is inside has bars of its own
+            continue
         bars.append(
             Bar(
                 node=name,
@@ -57,7 +103,7 @@ def timeline(forecast: Forecast) -> Timeline:
                 finish=forecast.finish[name],
                 critical=name in critical,
                 level=forecast.level(name),
-                note="if its `when` holds" if forecast.assumed(name) else "",
+                note="" if not forecast.assumed(name) else "assumed" if forecast.guessed else "if its `when` holds",
                 demand=forecast.resources(name),
             )
         )
@@ -100,7 +146,10 @@ def _notes(forecast: Forecast) -> list[str]:
     if left_out := forecast.left_out():
         told = ", ".join(f"{name} ({why})" for name, why in list(left_out.items())[:8])
         notes.append(f"not in the plan: {told}" + (f" and {len(left_out) - 8} more" if len(left_out) > 8 else ""))
-    counts = Counter(forecast.plan.nodes[name].source for name in forecast.start)
+    if forecast.guessed:
+        told = ", ".join(sorted(forecast.guessed))
+        notes.append(f"items of the last run, or one, are taken for those that only a run can tell: {told}")
+    counts = Counter(forecast.plan.nodes[name].source for name in forecast.start if not forecast.plan.nodes[name].holds)
     if set(counts) - {"declared"}:
         told = ", ".join(f"{counts[source]} {words}" for source, words in _SOURCES.items() if counts[source])
         notes.append(f"estimates: {told}")

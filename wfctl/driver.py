@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from wfctl import events as ev
 from wfctl import history, plugins
-from wfctl.errors import BusyError, Skipped, StateError, Stopped, UsageError, WfctlError
+from wfctl.errors import BusyError, Skipped, StateError, Stopped, UsageError, WfctlError, Where
 from wfctl.history import Definition, Record
 from wfctl.noderun import SUCCEEDED
 from wfctl.plan import Plan
@@ -25,12 +25,14 @@ from wfctl.state import RunState
 from wfctl.store import RunFolder
 
 if TYPE_CHECKING:
+    from wfctl.answers import Ear
     from wfctl.custody import Custody
-    from wfctl.engine import Plotter, Watcher
+    from wfctl.engine import Watcher
     from wfctl.executors.local import LocalExecutor
     from wfctl.jobs import Place
     from wfctl.journal import JournalWriter
     from wfctl.leases import Leases
+    from wfctl.node import Node
     from wfctl.secrets import Secrets
     from wfctl.sharing import Sharing
 
@@ -48,6 +50,8 @@ class Watching:
     events: Watcher = lambda events, state: None
     end: Callable[[Record], None] = lambda record: None
     warn: Callable[[str], None] = lambda text: None
+    ear: int = -1
+    """Where a person who is asked may type an answer; -1 where nobody can."""
     paused: Callable[[bool], None] = lambda on: None
     """Ctrl-Z is about to stop this process; or it goes on, and others may have written to the terminal meanwhile."""
 
@@ -172,7 +176,8 @@ def _drive(
     watching.begin(record)
     disturbed: set[str] = set()
     try:
-        with _executor(record, clock, watching, custody, variables, secrets, sharing, disturbed) as executor:
+        ear = _ear(record, watching)
+        with _executor(record, clock, watching, custody, variables, secrets, sharing, disturbed, ear) as executor:
             engine = Engine(
                 state,
                 journal=writer,
@@ -185,7 +190,10 @@ def _drive(
                 watchers=[watching.events, _Checkpoints(record, writer)],
                 warn=watching.warn,
                 point=crash_point(os.environ),
-                plot=_plotter(plan),
+                plot=_plot,
+                store_output=store(folder),
+                check=_check,
+                answers=ear.answers if ear is not None else lambda: (),
             )
             try:
                 for event in facts:
@@ -207,13 +215,56 @@ def _drive(
     return state.exit_code
 
 
-def _plotter(plan: Plan) -> Plotter | None:
-    """What makes a plan to be followed; none where none would be, for it takes a moment to import."""
-    if not plan.improvable:
+def _check(schema: Mapping[str, object], value: object) -> Sequence[tuple[Where, str]]:
+    from wfctl import load
+
+    return load.check_value(schema, value)
+
+
+def _ear(record: Record, watching: Watching) -> Ear | None:
+    """Who hears what people answer; nobody where no node can ask."""
+    state = record.state
+    if not any(_may_ask(planned.node) for planned in state.plan.nodes.values()):
+        return None
+    from wfctl.answers import Ear, who
+
+    def asking() -> list[tuple[str, int, Sequence[str]]]:
+        return [(n, run.attempt, run.asked[2]) for n in state.asking if (run := state.nodes[n]).asked]
+
+    typing = watching.ear if not state.no_wait else -1
+    return Ear(record.folder, asking, watching.warn, fd=typing, by=who(os.environ))
+
+
+def _may_ask(node: Node) -> bool:
+    """Whether a node that is not there yet may ask: an item, or one in it."""
+    inside = [node.each.item] if node.each is not None else []
+    inside += node.inner.nodes.values() if node.inner is not None else []
+    return node.kind == "ask" or any(_may_ask(one) for one in inside)
+
+
+def _plot(state: RunState, now: float, reason: str) -> ev.RunPlanned | None:
+    """A plan to be followed; none where none would be, for what makes one takes a moment to import."""
+    if not state.plan.improvable:
         return None
     from wfctl.course import plot
 
-    return plot
+    return plot(state, now, reason)
+
+
+def store(folder: RunFolder) -> Callable[[str, object], tuple[object, bool]]:
+    """Where what groups and `for_each` nodes hand out is kept."""
+
+    def keep(node: str, output: object) -> tuple[object, bool]:
+        from wfctl import outputs
+        from wfctl.journal import refusal
+
+        path = folder.outputs / f"{history.file_name(node)}.0"
+        try:
+            return outputs.keep(str(path), output)
+        except OSError as error:
+            raise refusal("write", path, error) from None
+
+    return keep
 
 
 def _executor(
@@ -225,6 +276,7 @@ def _executor(
     secrets: Secrets | None,
     sharing: Sharing | None,
     disturbed: set[str],
+    ear: Ear | None,
 ) -> LocalExecutor:
     """`disturbed` becomes the nodes that ran when Ctrl-Z stopped the run: what they took says little of them."""
     from wfctl.executors.local import LocalExecutor
@@ -250,6 +302,7 @@ def _executor(
         paused=paused,
         warn=watching.warn,
         bell=sharing.fd if sharing is not None else -1,
+        ear=ear.fd if ear is not None else -1,
         secrets=secrets.values if secrets is not None else {},
     )
 
@@ -269,11 +322,15 @@ def _learn(record: Record, since: float, disturbed: Collection[str]) -> None:
     """Remember how long took what has succeeded since then, when this engine began, for estimates of later runs."""
     from wfctl.experience import Experience
 
-    state, request = record.state, record.pins[-1].request
+    state, request, nodes = record.state, record.pins[-1].request, record.plan.nodes
     took = {
         name: run.seconds
         for name, run in state.nodes.items()
-        if run.state is SUCCEEDED and (run.started or 0.0) >= since and name not in disturbed
+        if run.state is SUCCEEDED
+        and (run.started or 0.0) >= since
+        and name not in disturbed
+        and not nodes[name].holds
+        and nodes[name].node.kind != "ask"
     }
     if took:
         whole = not any(request.get(key) for key in ("start_from", "until", "only"))

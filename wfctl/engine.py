@@ -12,7 +12,9 @@ from wfctl import events as ev
 from wfctl import expr
 from wfctl.budget import DEVICES
 from wfctl.decide import (
+    Ask,
     Done,
+    Gather,
     Judge,
     Leavings,
     PlanAgain,
@@ -21,14 +23,32 @@ from wfctl.decide import (
     Start,
     Stop,
     Wait,
+    answered,
     conclude,
     decide,
     evaluate_condition,
 )
 from wfctl.errors import StateError
-from wfctl.jobs import Clock, Completion, Executor, Job, Journal, LowDisk, Message, Paused, Sharing, Signalled, Woken
+from wfctl.estimates import keys_of
+from wfctl.gather import gathered
+from wfctl.items import items_of
+from wfctl.jobs import (
+    Answer,
+    Clock,
+    Completion,
+    Executor,
+    Job,
+    Journal,
+    LowDisk,
+    Message,
+    Nudged,
+    Paused,
+    Sharing,
+    Signalled,
+    Woken,
+)
 from wfctl.plan import Planned
-from wfctl.scope import During
+from wfctl.scope import Check, During
 from wfctl.state import RunState, RunStatus
 
 ECHO = 0.1
@@ -48,7 +68,8 @@ class Engine:
     Without a journal nothing is kept: that is a plan. `prepare` makes the job of an attempt (it may
     raise ExpressionError), `collect` reads what one left behind, `during` gives expressions their names.
     `sharing` lends what other runs use too.
-    `plot` makes a plan to be followed, for what has not started.
+    `plot` makes a plan to be followed, for what has not started. `store_output` keeps what groups hand out, `answers`
+    tells what people have answered, and `check` what is wrong with a value by a JSON Schema.
     `point` is called at the named moments where a crash is of interest:
     `decided`, `recorded`, `submitted`, `completed`.
     """
@@ -68,6 +89,9 @@ class Engine:
         warn: Callable[[str], None] = lambda text: None,
         point: Callable[[str], None] = lambda name: None,
         plot: Plotter | None = None,
+        store_output: Callable[[str, object], tuple[object, bool]] = lambda node, output: (output, False),
+        answers: Callable[[], Sequence[Answer]] = lambda: (),
+        check: Check = lambda schema, value: (),
     ) -> None:
         self.state = state
         self.plan = state.plan
@@ -83,14 +107,19 @@ class Engine:
         self._warn = warn
         self._point = point
         self._plot = plot
+        self._store_output = store_output
+        self._answers = answers
+        self._check = check
         self._jobs: dict[str, Job] = {}
         self._batch: list[ev.Event] = []
         self._signalled_at = float("-inf")
 
     def set_course(self, reason: str) -> None:
         """Look for a plan to be followed from now on, and record it where there is one."""
-        if event := self._planned(self._now(), reason):
-            self.record(event)
+        if planned := self._planned(self._now(), reason):
+            self.record(planned)
+        elif self.state.course is not None:  # what was followed knows nothing of what has joined
+            self.record(ev.RunPlanned(time=self._now(), reason=reason))
 
     def run(self) -> RunState:
         """Go on until nothing is left to do. Raises StateError where the state cannot be kept: then nothing runs."""
@@ -102,6 +131,7 @@ class Engine:
         return self.state
 
     def _drive(self) -> None:
+        self._hear(self._now())
         messages = self._executor.wait(self._now())  # what speaks against any start, a full disk, is known by now
         while True:
             for message in messages:
@@ -152,11 +182,22 @@ class Engine:
                 case Record(event):
                     self.record(event)
                 case Judge(node):
-                    self.record(self._judge(node, now))
+                    event = self._judge(node, now)
+                    self.record(event)
+                    if isinstance(event, ev.NodeOpened) and event.items:
+                        self.set_course("growth")
                 case Stop(node):
                     job_id = self._job_id(node, self.state.nodes[node].attempt)
                     self.state.stop_asked(node)
                     acts.append(lambda job_id=job_id: self._executor.cancel(job_id))  # type: ignore[misc]
+                case Gather(node):
+                    if (end := gathered(self.state, self._during, node, now, self._store_output)) is not None:
+                        self.record(end)
+                    else:
+                        self.state.nests.looked(node)
+                case Ask(node):
+                    self.record(self._ask(node, now))
+                    self._hear(now)  # it may have been answered before a crash
                 case PlanAgain():
                     self.record(self._planned(now, "drift") or ev.RunPlanned(time=now, reason="drift"))
                 case Settle(status):
@@ -248,15 +289,58 @@ class Engine:
     def _judge(self, node: str, now: float) -> ev.Event:
         planned = self.plan.nodes[node]
         try:
-            if evaluate_condition(planned.node.when, self._during.of(node)):
-                return ev.NodeReady(time=now, node=node)
+            if not evaluate_condition(planned.node.when, self._during.of(node)):
+                return ev.NodeSkipped(time=now, node=node, reason="when")
         except expr.Unknown:  # a plan assumes that it will be true
-            return ev.NodeReady(time=now, node=node)
+            pass
         except expr.ExpressionError as error:
             return ev.NodeFailed(
                 time=now, node=node, attempt=self.state.nodes[node].attempt, reason="expression", error=f"when: {error}"
             )
-        return ev.NodeSkipped(time=now, node=node, reason="when")
+        if planned.holds:
+            return self._opened(planned, now)
+        return ev.NodeReady(time=now, node=node)
+
+    def _opened(self, planned: Planned, now: float) -> ev.Event:
+        """A node that holds others begins; the items of a `for_each` are found out where they are not known."""
+        attempt = self.state.nodes[planned.id].attempt
+        if not self.state.is_open_ended(planned):
+            return ev.NodeOpened(time=now, node=planned.id)
+        each = planned.node.each
+        if each is None:
+            wrong = self._during.given(planned.id, self._check)
+            if not wrong:
+                return ev.NodeOpened(time=now, node=planned.id)
+            return ev.NodeFailed(time=now, node=planned.id, attempt=attempt, reason="expression", error=wrong)
+        try:
+            found = items_of(each.items, each.key, lambda: dict(self._during.seen_by(planned.id)))
+            event = ev.NodeOpened(time=now, node=planned.id, items=[[item.key, item.value] for item in found])
+            self.plan.planner.check_growth(self.plan, planned.id, found)
+        except expr.Unknown:  # a plan counts the items of the last run, else one
+            keys = self._assumed(planned.id)
+            return ev.NodeOpened(time=now, node=planned.id, items=[[k, expr.UNKNOWN] for k in keys], assumed=True)
+        except expr.ExpressionError as error:
+            text = str(error)
+            return ev.NodeFailed(time=now, node=planned.id, attempt=attempt, reason="expression", error=text)
+        return event
+
+    def _assumed(self, node: str) -> list[str]:
+        return keys_of(self.plan.planner.request.estimates, node) or ["0"]
+
+    def _ask(self, node: str, now: float) -> ev.Event:
+        """The question of a node, or its end where that cannot be made."""
+        planned = self.plan.nodes[node]
+        attempt = self.state.nodes[node].attempt + 1
+        try:
+            from wfctl.kinds.ask import question
+
+            fields = question(planned.node, self._during.of(node))
+        except expr.Unknown:  # a plan takes it to be answered at once
+            return ev.NodeAsked(time=now, node=node, message="", choices=())
+        except expr.ExpressionError as error:
+            return ev.NodeFailed(time=now, node=node, attempt=attempt, reason="expression", error=str(error))
+        until = None if fields.timeout is None else round(now + fields.timeout, 6)
+        return ev.NodeAsked(time=now, node=node, message=fields.message, choices=fields.choices, until=until)
 
     def _settle(self, status: RunStatus, now: float) -> ev.Event:
         if status is not RunStatus.SUCCEEDED or not self.plan.outputs:
@@ -279,8 +363,18 @@ class Engine:
         if twice:
             self._executor.kill()
 
+    def _hear(self, now: float) -> None:
+        """Take the answers that people have given."""
+        for answer in self._answers() if self.state.asking else ():
+            run = self.state.nodes.get(answer.node)
+            if run is not None and answer.node in self.state.asking:
+                self.record(answered(self.plan, self.state, self._during, answer, now))
+
     def _take(self, message: Message) -> None:
         now = self._now()
+        if isinstance(message, Nudged):
+            self._hear(now)
+            return
         if isinstance(message, Signalled):
             self._signalled(message.number, now)
             return

@@ -45,6 +45,7 @@ class Problem:
     key: bool = False
     offset: int = 0
     path: str | None = None
+    file: str = ""
 
     @property
     def shown_path(self) -> str:

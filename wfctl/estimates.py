@@ -4,7 +4,7 @@ Knows no file, no clock and no plan: it is handed what was kept, ids and seconds
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -24,13 +24,29 @@ def median(values: Sequence[float]) -> float:
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
-def by_node(kept: object, nodes: Iterable[str]) -> dict[str, float]:
-    """Seconds that each of the nodes took in the median of what is kept of it, to the millisecond.
+def by_node(kept: object, nodes: Collection[str]) -> dict[str, float]:
+    """Seconds that the nodes took in the median of what is kept, to the millisecond: those of a file, and all in them.
 
-    Those of which nothing is known are not in it. What is kept may be anything: what is not understood says nothing.
+    Those of which nothing is known are not in it; of items only those that the last run had. What is kept may be
+    anything: what is not understood says nothing.
     """
-    entries = _parts(kept)[1]
-    return {name: int(median(entries[name][1:])) / 1000 for name in nodes if name in entries}
+    runs, entries = _parts(kept)
+    return {
+        name: int(median(entry[1:])) / 1000
+        for name, entry in entries.items()
+        if name in nodes or (top_of(name) in nodes and (entry[0] == runs or "[" not in name))
+    }
+
+
+def top_of(name: str) -> str:
+    """The node of the file that one is, or lies in: `sample` for `sample[S1].align`."""
+    return name.partition("[")[0].partition(".")[0]
+
+
+def keys_of(seconds: Iterable[str], name: str) -> list[str]:
+    """The keys of the items that a `for_each` of that id had, as far as ids of its nodes tell."""
+    start = f"{name}["
+    return list(dict.fromkeys(one[len(start) :].partition("]")[0] for one in seconds if one.startswith(start)))
 
 
 def by_kind(seconds: Mapping[str, float], kinds: Mapping[str, str]) -> dict[str, float]:

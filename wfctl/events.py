@@ -37,6 +37,8 @@ class RunStarted(Event):
     given: Mapping[str, Any] = field(default_factory=dict)
     """Outputs of nodes that were left out, from the run `of`."""
     of: str | None = None
+    no_wait: bool = False
+    """Not to wait for people: it ends where only they could go on."""
     version: str = ""
 
 
@@ -46,6 +48,7 @@ class RunResumed(Event):
 
     name: ClassVar[str] = "run_resumed"
     again: tuple[str, ...] = ()
+    no_wait: bool = False
     version: str = ""
 
 
@@ -62,7 +65,8 @@ class RunUpdated(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlanned(Event):
     """From here on this plan is followed: `order` is that of the starts, `start` is in seconds from the start of the
-    run. What runs already is in it. None is followed where it is empty. `reason` is `start`, `resume` or `drift`."""
+    run. What runs already is in it. None is followed where it is empty. `reason` is `start`, `resume`, `growth`
+    or `drift`."""
 
     name: ClassVar[str] = "run_planned"
     reason: str
@@ -135,6 +139,28 @@ class NodeReady(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOpened(Event):
+    """A node that holds others begins: what is inside may start. `items` are the keys and values of a `for_each` that
+    come to be known only now; None where it was known who is inside. Where they are `assumed`, that is for a plan."""
+
+    name: ClassVar[str] = "node_opened"
+    node: str
+    items: Any = None
+    assumed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAsked(Event):
+    """A person is asked. `until` is when the question is over without an answer."""
+
+    name: ClassVar[str] = "node_asked"
+    node: str
+    message: str
+    choices: tuple[str, ...]
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStarted(Event):
     """An attempt is about to begin. Recorded before the process exists."""
 
@@ -167,6 +193,8 @@ class NodeSucceeded(AttemptEnded):
     name: ClassVar[str] = "node_succeeded"
     output: Any = None
     stored: bool = False
+    won: tuple[str, ...] = ()
+    """Of a `for_each` whose strategy chooses: the keys of the items that its output is made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +224,7 @@ class NodeInterrupted(AttemptEnded):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeCancelled(Event):
-    """It will not run, or was ended, because of others: `run_failing`, `run_timeout`."""
+    """It will not run, or was ended, because of others: `run_failing`, `run_timeout`, `superseded`, `collect`."""
 
     name: ClassVar[str] = "node_cancelled"
     node: str
@@ -238,6 +266,8 @@ EVENTS: Mapping[str, type[Event]] = {
         RunSettled,
         RunFinished,
         NodeReady,
+        NodeOpened,
+        NodeAsked,
         NodeStarted,
         NodeSucceeded,
         NodeRetrying,
@@ -261,6 +291,10 @@ def _defaults(kind: type[Event]) -> tuple[tuple[str, Any], ...]:
 _FIELDS: Mapping[type[Event], tuple[tuple[str, Any], ...]] = {kind: _defaults(kind) for kind in EVENTS.values()}
 
 
+_LISTS = frozenset(("again", "failed", "devices", "order", "start", "estimates", "choices", "won"))
+_MOMENTS = frozenset(("retry_at", "until"))
+
+
 def to_data(event: Event) -> dict[str, Any]:
     """The event as plain data, without what has its default."""
     data: dict[str, Any] = {"event": event.name, "time": instant.to_text(event.time)}
@@ -268,8 +302,8 @@ def to_data(event: Event) -> dict[str, Any]:
         value = getattr(event, name)
         if value is not default and value != default:
             data[name] = value
-    if "retry_at" in data:
-        data["retry_at"] = instant.to_text(data["retry_at"])
+    for name in _MOMENTS & data.keys():
+        data[name] = instant.to_text(data[name])
     return data
 
 
@@ -280,9 +314,8 @@ def from_data(data: Mapping[str, Any]) -> Event:
     """
     kind = EVENTS[data["event"]]
     known = {name: data[name] for name, _ in _FIELDS[kind] if name in data}
-    for name in ("again", "failed", "devices", "order", "start", "estimates"):
-        if name in known:
-            known[name] = tuple(known[name])
-    if "retry_at" in known:
-        known["retry_at"] = instant.from_text(known["retry_at"])
+    for name in _LISTS & known.keys():
+        known[name] = tuple(known[name])
+    for name in _MOMENTS & known.keys():
+        known[name] = instant.from_text(known[name])
     return kind(time=instant.from_text(data["time"]), **known)

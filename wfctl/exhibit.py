@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from wfctl import expr, quantity, scope
+from wfctl import expr, quantity
 from wfctl.errors import UsageError, nearest
 from wfctl.fields import Body
 from wfctl.kinds.run import Command
@@ -44,7 +44,7 @@ def node(plan: Plan, name: str) -> dict[str, Any]:
     if planned is None:
         raise UsageError(f'no node named "{name}"; {nearest(name, plan.nodes) or "`wfctl graph` shows the nodes"}')
     spec = planned.node
-    names = scope.before(plan.params, plan.env, plan.vars, plan.run)
+    names = dict(plan.planner.names_of(planned.scope))
     for key in ("reads", "writes"):
         names[key] = _soft(getattr(spec, key), names)
     names["secrets"] = dict.fromkeys(plan.secrets, SEALED)
@@ -55,7 +55,9 @@ def node(plan: Plan, name: str) -> dict[str, Any]:
         "needs": list(planned.needs),
         "when": spec.when.text if isinstance(spec.when, expr.Template) else spec.when,
         "trigger": spec.trigger,
+        **_many(planned, names),
         **_command(planned, names),
+        **_fields(spec.body, names),
         "env": environment(plan, planned, names),
         "cwd": _soft(spec.cwd, names) or ".",
         "stdin": _soft(spec.stdin, names),
@@ -74,6 +76,27 @@ def node(plan: Plan, name: str) -> dict[str, Any]:
         "reads": names["reads"],
         "writes": names["writes"],
     }
+
+
+def _many(planned: Planned, names: Mapping[str, object]) -> dict[str, Any]:
+    """What a node that holds others says of that."""
+    spec = planned.node
+    if spec.each is None:
+        return {"nodes": list(planned.children)} if spec.inner is not None else {}
+    collect = spec.collect
+    parts = {k: getattr(v, "text", v) for k, v in asdict(collect).items() if v is not None} if collect else {}
+    return {
+        "for_each": _soft(spec.each.items, names),
+        "key": spec.each.key.text if isinstance(spec.each.key, expr.Template) else spec.each.key,
+        "items": list(planned.children),
+        "max_parallel": spec.max_parallel,
+        "collect": parts,
+    }
+
+
+def _fields(body: object, names: Mapping[str, object]) -> dict[str, Any]:
+    """What a node of a kind that is Python code says of its work."""
+    return {key: _soft(value, names) for key, value in body.fields.items()} if isinstance(body, Body) else {}
 
 
 def environment(plan: Plan, planned: Planned, names: Mapping[str, object]) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from wfctl import estimates
@@ -27,8 +27,8 @@ class Experience:
         place = os.path.relpath(file, state.parent)
         self._key = hashlib.sha256(f"{workflow}\0{place}".encode("utf-8", "surrogateescape")).hexdigest()
 
-    def seconds(self, nodes: Iterable[str]) -> dict[str, float]:
-        """What to expect of each of the nodes; those of which nothing is known are not in it."""
+    def seconds(self, nodes: Collection[str]) -> dict[str, float]:
+        """What to expect of the nodes of a file and of all in them; those of which nothing is known are not in it."""
         return estimates.by_node(self._recall.get(self._key), nodes)
 
     def add(self, nodes: Iterable[str], took: Mapping[str, float], *, whole: bool) -> None:

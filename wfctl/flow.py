@@ -6,18 +6,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Any
 
-from wfctl import expr, load, plan, plugins, spec, tree
+from wfctl import expr, level, load, plan, plugins, spec, tree
 from wfctl.errors import Fault, Invalid, Problem, UsageError, Where, dotted, nearest
 from wfctl.history import Definition
+from wfctl.node import Node
 from wfctl.params import params_of
 from wfctl.plan import Plan, Request
 from wfctl.recall import Recall
 from wfctl.record import dataclass
+from wfctl.scope import wrong_params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +31,32 @@ class Flow:
     document: load.Document
     workflow: spec.Workflow
     faults: tuple[Fault, ...]
+    subs: Mapping[str, load.Document] = field(default_factory=dict)
+    """The sub-workflows, by the way to each from the folder of the file."""
+
+    @property
+    def digest(self) -> str:
+        """Of all that was read."""
+        return digest_of(self.document.digest, {name: sub.digest for name, sub in self.subs.items()})
 
     @property
     def definition(self) -> Definition:
-        return Definition(file=self.path, digest=self.document.digest, data=self.document.data)
+        files = {name: sub.data for name, sub in self.subs.items()}
+        return Definition(file=self.path, digest=self.digest, data=self.document.data, files=files)
+
+    @property
+    def outside(self) -> list[str]:
+        """The variables that `env` takes from outside, in any of the files."""
+        workflows = [self.workflow, *_workflows(self.workflow.nodes)]
+        return [name for workflow in workflows for name, value in workflow.env.items() if isinstance(value, dict)]
+
+    def place(self, problems: Iterable[Problem]) -> list[Fault]:
+        """The problems with file, line and column."""
+        found = list(problems)
+        faults = self.document.place(problem for problem in found if not problem.file)
+        for name in dict.fromkeys(problem.file for problem in found if problem.file):
+            faults += self.subs[name].place(problem for problem in found if problem.file == name)
+        return sorted(faults)
 
     @property
     def mentions_run(self) -> bool:
@@ -43,16 +68,16 @@ class Flow:
         values += [schema.get("default") for schema in workflow.params.values()]
         return any(r.path[0] == "run" for value in values for r in expr.references_of(value)) or any(
             r.path[0] == "run"
-            for node in workflow.nodes.values()
-            if node.dynamic or node.deferred
-            for value in (node.reads, node.writes, node.deferred)
+            for node in _all(workflow.nodes)
+            if node.dynamic or node.deferred or node.each or node.inner
+            for value in _seen_before(node)
             for r in expr.references_of(value)
         )
 
     @property
     def leans_on_packages(self) -> bool:
         """Whether some node is of an installed kind: then the file is as good as what is installed."""
-        return any(node.kind not in spec.KINDS for node in self.workflow.nodes.values())
+        return any(node.kind not in level.KINDS for node in _all(self.workflow.nodes))
 
     def refuse(self) -> None:
         """Raise Invalid where the file has faults."""
@@ -73,16 +98,107 @@ def read(file: str, settings: Sequence[str] = (), recall: Recall | None = None) 
         typed = setting if len(setting) <= 60 else f"{setting[:59]}…"
         document = replace(document, data=data, laid={where: f"--set {typed}", **document.laid})
     shape = load.check(document)
+    subs, strange, faults = _subs(document, file)
+    for sub in subs.values():
+        faults += load.check(sub)
+    shape = sorted([*shape, *faults])
     stem = _id_of(os.path.basename(file).rsplit(".", 1)[0])
     try:
-        workflow, problems = spec.build(document.data, stem, plugins.kind)
+        workflow, problems = spec.build(
+            document.data, stem, plugins.kind, lambda name: subs[name].data if name in subs else None
+        )
     except Exception:
         if not shape:
             raise
         # The shape is wrong in a way that its meaning cannot even be asked for.
         workflow, problems = spec.Workflow(name=stem), []
-    faults = _together(shape, document.place(problems))
-    return Flow(path=os.path.abspath(file), document=document, workflow=workflow, faults=tuple(faults))
+    flow = Flow(path=os.path.abspath(file), document=document, workflow=workflow, faults=(), subs=subs)
+    return replace(flow, faults=tuple(_together(shape, flow.place([*strange, *problems]))))
+
+
+def digest_of(digest: str, subs: Mapping[str, str]) -> str:
+    """One hash for the file and its sub-workflows, given those of each."""
+    if not subs:
+        return digest
+    import hashlib
+
+    parts = "\n".join([digest, *(f"{name} {subs[name]}" for name in sorted(subs))])
+    return hashlib.sha256(parts.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _subs(top: load.Document, file: str) -> tuple[dict[str, load.Document], list[Problem], list[Fault]]:
+    """The sub-workflows of a file, those of these, and so on; and what is wrong with the ways to them."""
+    folder = os.path.dirname(file)
+    found: dict[str, load.Document] = {}
+    strange: list[Problem] = []
+    faults: list[Fault] = []
+
+    def follow(document: load.Document, name: str, way: list[str]) -> None:
+        for where, path in _named(document.data):
+            other = posixpath.normpath(posixpath.join(posixpath.dirname(name), path))
+            here = "" if len(way) == 1 else name
+            if other in way:
+                loop = " -> ".join([*way[way.index(other) :], other])
+                hint = "a workflow cannot be a part of itself"
+                strange.append(Problem(where, f"recursion: {loop}", hint, file=here))
+                continue
+            if other not in found:
+                try:
+                    found[other] = load.read(os.path.join(folder, other))
+                except UsageError as error:
+                    strange.append(Problem(where, str(error), file=here))
+                    continue
+                except Invalid as error:
+                    faults.extend(error.faults)
+                    continue
+            follow(found[other], other, [*way, other])
+
+    follow(top, os.path.basename(file), [os.path.basename(file)])
+    return found, strange, list(dict.fromkeys(faults))
+
+
+def _named(data: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
+    """The sub-workflows that a file names, each with its place."""
+    todo: list[tuple[Where, object]] = [((key,), data.get(key)) for key in ("nodes", "finally")]
+    while todo:
+        where, nodes = todo.pop(0)
+        for name, node in nodes.items() if isinstance(nodes, dict) else ():
+            if isinstance(node, dict):
+                path = node.get("workflow")
+                if isinstance(path, str) and path and "${{" not in path:
+                    yield (*where, name, "workflow"), path
+                if "nodes" in node:
+                    todo.append(((*where, name, "nodes"), node["nodes"]))
+
+
+def _all(nodes: Mapping[str, Node]) -> Iterator[Node]:
+    """All nodes, with those inside of others and what the items of a `for_each` are."""
+    for node in nodes.values():
+        yield node
+        if node.each is not None:
+            yield from _all({"": node.each.item})
+        if node.inner is not None:
+            yield from _all(node.inner.nodes)
+
+
+def _workflows(nodes: Mapping[str, Node]) -> Iterator[spec.Workflow]:
+    """The sub-workflows, as they were read."""
+    for node in _all(nodes):
+        if node.inner is not None and node.inner.workflow is not None:
+            yield node.inner.workflow
+
+
+def _seen_before(node: Node) -> Iterator[object]:
+    """The values of a node that a plan is made of."""
+    yield from (node.reads, node.writes, node.deferred)
+    if node.each is not None:
+        yield from (node.each.items, node.each.key)
+    if node.inner is not None:
+        yield node.inner.params
+        if node.inner.workflow is not None:
+            inside = node.inner.workflow
+            yield from (inside.root, *inside.vars.values(), *inside.env.values())
+            yield from (schema.get("default") for schema in inside.params.values())
 
 
 def _id_of(stem: str) -> str:
@@ -93,14 +209,15 @@ def _id_of(stem: str) -> str:
 
 def check(flow: Flow, request: Request) -> list[Fault]:
     """Every fault of a file, also those that show only when it is planned with the params' defaults."""
-    faults = [*flow.faults, *flow.document.place(_default_problems(flow.workflow))]
+    faults = [*flow.faults, *flow.place(_default_problems(flow.workflow))]
     try:
-        _, problems = plan.build(flow.workflow, replace(request, environ=Anything(request.environ)))
+        made, problems = plan.build(flow.workflow, replace(request, environ=Anything(request.environ)))
+        problems += _given_problems(made)
     except Exception:
         if not faults:
             raise
         return load.cut(sorted(faults))
-    return load.cut(_beyond(faults, flow.document.place(problems)))
+    return load.cut(_beyond(faults, flow.place(problems)))
 
 
 def planned(flow: Flow, request: Request) -> Plan:
@@ -113,10 +230,10 @@ def planned(flow: Flow, request: Request) -> Plan:
     except Exception:
         flow.refuse()
         raise
-    faults = _beyond(flow.faults, flow.document.place(problems))
+    faults = _beyond(flow.faults, flow.place([*problems, *_given_problems(made)]))
     if faults:
         raise Invalid(load.cut(faults))
-    if made.nodes.keys() <= {name for name, node in flow.workflow.nodes.items() if node.section == "finally"}:
+    if not any(planned.node.section == "nodes" and not planned.given for planned in made.nodes.values()):
         raise UsageError("--from, --until and --only leave no node to run; `wfctl graph` shows what needs what")
     return made
 
@@ -151,7 +268,7 @@ def params(
         faults.append(Fault(source[name], 0, 0, "", f'no param named "{name}"', hint))
         del given[name]
     values, problems = params_of(flow.workflow, given, {"id": expr.UNKNOWN, "started": expr.UNKNOWN}, environ)
-    faults += flow.document.place(problems)
+    faults += flow.place(problems)
     for name, schema in schemas.items():
         where = source.get(name, flow.document.file)
         if name not in given and "default" not in schema:
@@ -162,7 +279,7 @@ def params(
                     path = dotted((name, *inner) if where == file else inner)
                     faults.append(Fault(where, 0, 0, path, message))
                 else:
-                    faults += flow.document.place([Problem(("params", name, "default", *inner), message)])
+                    faults += flow.place([Problem(("params", name, "default", *inner), message)])
     if faults:
         raise Invalid(load.cut(_beyond(flow.faults, faults)))
     return {name: values[name] for name in given}
@@ -177,6 +294,18 @@ def _default_problems(workflow: spec.Workflow) -> list[Problem]:
         if "default" in schema and values[name] is not expr.UNKNOWN
         for inner, message in load.check_value(_plain(schema), values[name])
     ]
+
+
+def _given_problems(made: Plan) -> list[Problem]:
+    """What sub-workflows are given and refuse, as far as that is known before the run."""
+    found = []
+    for planned in made.nodes.values():
+        if planned.inside is not None and planned.inside.sub is not None:
+            names = made.planner.names_of(planned.inside)
+            for name, where, text in wrong_params(planned.inside, names, load.check_value):
+                told = f"{where.lstrip('.')}: {text}" if where else text
+                found.append(Problem(planned.node.at("params", name), told, file=planned.node.file))
+    return found
 
 
 def _plain(schema: Mapping[str, object]) -> dict[str, object]:

@@ -14,10 +14,10 @@ from wfctl.attempt import simulated
 from wfctl.decide import Leavings
 from wfctl.engine import Engine, Plotter
 from wfctl.executors.simulated import SimulatedExecutor
-from wfctl.jobs import Completion, Job
+from wfctl.jobs import Answer, Completion, Job
 from wfctl.node import AFTER_WORK
 from wfctl.plan import Plan
-from wfctl.scope import During, Names, before
+from wfctl.scope import During, Names
 from wfctl.score import LEVELS, later, level_at
 from wfctl.state import RunState
 
@@ -34,6 +34,8 @@ class Forecast:
     """Of the one node that was asked for: what decides when it runs, as it is when that becomes ready."""
     improved: bool = False
     """Whether a better order than the policy's own is followed."""
+    guessed: frozenset[str] = frozenset()
+    """The `for_each` nodes whose items only a run can tell: those of the last run are taken, else one."""
     search: Mapping[str, Any] | None = None
     """How the search for it went, where there was one."""
 
@@ -68,8 +70,16 @@ class Forecast:
         return {name: _in_units(name, amount) for name, amount in self.plan.budget.items()}
 
     def assumed(self, node: str) -> bool:
-        """Whether a node is in the plan only because its `when`, which a run must decide, is taken to be true."""
-        return node in self.start and self._when(node) is None
+        """Whether a node is in the plan only because something that a run must decide is taken to be so: its `when`,
+        the items of a `for_each`, or those of what it lies in."""
+        if node not in self.start:
+            return False
+        around: str | None = node
+        while around is not None:
+            if around in self.guessed or self._when(around) is None:
+                return True
+            around = self.plan.nodes[around].parent
+        return False
 
     def _when(self, node: str) -> bool | None:
         """What a node's `when` is; None where only a run can tell."""
@@ -77,13 +87,15 @@ class Forecast:
         if when is True:
             return True
         try:
-            return bool(expr.evaluate_value(when, before(plan.params, plan.env, plan.vars, plan.run)))
+            return bool(expr.evaluate_value(when, plan.planner.names_of(plan.nodes[node].scope)))
         except (expr.Unknown, expr.ExpressionError):
             return None
 
     def left_out(self) -> dict[str, str]:
         """The nodes that would not run, and why."""
-        out = {name: "" for name, planned in self.plan.nodes.items() if not (name in self.start or planned.given)}
+        nodes = self.plan.nodes
+        out = {name: "" for name, planned in nodes.items() if not (name in self.start or planned.given)}
+        out = {name: "" for name in out if nodes[name].parent not in out}
         for name in out:
             if self._when(name) is False:
                 out[name] = "its `when` is false"
@@ -122,7 +134,7 @@ class Forecast:
                 "estimate_from": None if planned.given else planned.source,
                 "resources": self.resources(name),
             }
-            for name, planned in self.plan.nodes.items()
+            for name, planned in ((name, self.plan.nodes[name]) for name in self.plan.in_order())
         }
         return {
             "makespan": self.makespan,
@@ -149,6 +161,7 @@ def forecast(plan: Plan, explain: str | None = None, plot: Plotter | None = None
     start: dict[str, float] = {}
     finish: dict[str, float] = {}
     explained: dict[str, Any] = {}
+    guessed: set[str] = set()
 
     def watch(events: Sequence[ev.Event], state: RunState) -> None:
         for event in events:
@@ -156,6 +169,8 @@ def forecast(plan: Plan, explain: str | None = None, plot: Plotter | None = None
                 start[event.node] = event.time
             elif isinstance(event, ev.AttemptEnded):
                 finish[event.node] = event.time
+            elif isinstance(event, ev.NodeOpened) and event.assumed:
+                guessed.add(event.node)
         if explain and not explained and state.nodes[explain].ready_at is not None:
             explained.update(_explained(state, explain))
 
@@ -176,6 +191,7 @@ def forecast(plan: Plan, explain: str | None = None, plot: Plotter | None = None
         collect=_unknown,
         watchers=[watch],
         plot=plot,
+        answers=lambda: [Answer(node=node, choice="approve") for node in state.asking],
     )
     for name, planned in plan.nodes.items():
         if planned.given:
@@ -184,10 +200,16 @@ def forecast(plan: Plan, explain: str | None = None, plot: Plotter | None = None
     engine.run()
     if explain and not explained:
         explained.update(_explained(state, explain))
+    for name, run in state.nodes.items():
+        if plan.nodes[name].holds and run.started is not None:
+            start[name] = run.started
+        elif plan.nodes[name].node.kind == "ask" and run.started is not None:
+            start[name] = run.started
     ready = {name: run.ready_at for name, run in state.nodes.items() if run.ready_at is not None}
     return Forecast(
-        plan=plan, start=start, finish=finish, ready=ready, explained=explained, improved=state.course is not None
-    )
+        plan=plan, start=start, finish=finish, ready=ready, explained=explained, improved=state.course is not None,
+        guessed=frozenset(guessed),
+    )  # fmt: skip
 
 
 def _in_units(resource: str, amount: int) -> float:

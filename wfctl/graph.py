@@ -5,6 +5,7 @@ Knows nothing of nodes of a workflow: a graph is `{id: ids it comes after}`, eve
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 
 Needs = Mapping[str, Collection[str]]
 
@@ -69,10 +70,15 @@ def reach(start: Iterable[str], step: Mapping[str, Collection[str]]) -> set[str]
 
 
 def tails(
-    ordered: Iterable[str], after: Mapping[str, Collection[str]], length: Callable[[str], float]
+    ordered: Iterable[str],
+    after: Mapping[str, Collection[str]],
+    length: Callable[[str], float],
+    known: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, float]:
-    """The longest path from the start of each id to the end of the graph, its own length included."""
-    tail: dict[str, float] = {}
+    """The longest path from the start of each id to the end of the graph, its own length included.
+
+    That of what is `known` is given, for it is no part of the graph."""
+    tail: dict[str, float] = dict(known)
     for name in reversed(list(ordered)):
         tail[name] = length(name) + max((tail[other] for other in after[name]), default=0.0)
     return tail

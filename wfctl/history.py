@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import field, fields
 from typing import Any
 
 from wfctl import events as ev
@@ -14,7 +14,7 @@ from wfctl import expr, instant, journal, plan, plugins, spec
 from wfctl.errors import StateError, UsageError, WfctlError
 from wfctl.jobs import Kind
 from wfctl.node import Node
-from wfctl.noderun import BAD, DONE, RUNNING
+from wfctl.noderun import BAD, DONE, RUNNING, WAITING_INPUT
 from wfctl.plan import Plan, Request
 from wfctl.record import dataclass
 from wfctl.state import RunState, RunStatus, fold
@@ -33,10 +33,14 @@ class Definition:
     file: str
     digest: str
     data: Mapping[str, Any]
+    files: Mapping[str, Any] = field(default_factory=dict)
+    """What its sub-workflows say, by the way to each from its folder."""
 
     def to_bytes(self) -> bytes:
         """As it lies in the run's folder."""
         content = {"format": FORMAT, "file": self.file, "digest": self.digest, "data": self.data}
+        if self.files:
+            content["files"] = self.files
         return json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
@@ -47,7 +51,8 @@ def read_definition(folder: RunFolder, name: str) -> Definition:
         content = json.loads(journal.content(path, _LARGEST))
         if content["format"] > FORMAT:
             raise StateError(f'"{path}" was written by a newer wfctl; upgrade wfctl')
-        return Definition(file=content["file"], digest=content["digest"], data=content["data"])
+        files = dict(content.get("files", {}))
+        return Definition(file=content["file"], digest=content["digest"], data=content["data"], files=files)
     except FileNotFoundError:
         raise StateError(f'"{path}" is missing; put back a copy of it, or begin anew with `wfctl run`') from None
     except OSError as error:
@@ -59,7 +64,7 @@ def read_definition(folder: RunFolder, name: str) -> Definition:
 def plan_of(definition: Definition, request: Request) -> Plan:
     """The plan that a definition and a request give, as they did when the run began."""
     stem = definition.file.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    workflow, _ = spec.build(definition.data, stem, _kind_of_then)
+    workflow, _ = spec.build(definition.data, stem, _kind_of_then, definition.files.get)
     return plan.build(workflow, request)[0]
 
 
@@ -164,6 +169,8 @@ def changed(record: Record, plan: Plan) -> list[str]:
     ran: dict[int, list[str]] = {}
     for name, planned in plan.nodes.items():
         run = record.state.nodes.get(name)
+        if planned.parent is not None:
+            continue  # what lies in another was written there
         if run is not None and run.state in DONE and planned.node.section == "nodes" and not planned.given:
             since = [pin.time <= (run.started or 0.0) for pin in record.pins]
             ran.setdefault(max(0, sum(since) - 1), []).append(name)
@@ -204,9 +211,17 @@ def _changed_values(before: Plan, after: Plan) -> set[tuple[str, ...]]:
 
 
 def _references(node: Node) -> Iterator[expr.Reference]:
-    for field in fields(Node):
-        yield from expr.references_of(getattr(node, field.name))
-    kind = plugins.kind(node.kind)
+    for key in fields(Node):
+        yield from expr.references_of(getattr(node, key.name))
+    inside = [node.each.item] if node.each is not None else []
+    inside += node.inner.nodes.values() if node.inner is not None else []
+    for one in inside:
+        yield from _references(one)
+    if node.each is not None:
+        yield from expr.references_of((node.each.items, node.each.key))
+    if node.inner is not None:
+        yield from expr.references_of((dict(node.inner.outputs), dict(node.inner.params)))
+    kind = plugins.kind(node.kind) if node.body is not None else None
     for _, template in kind.expressions(node.body, ()) if kind is not None else ():
         yield from template.references
 
@@ -222,7 +237,7 @@ def moment(seconds: float | None) -> str | None:
 def document(record: Record) -> dict[str, Any]:
     """`status ID --json`, as SEMANTICS 7 has it."""
     status = record.status()
-    nodes = {name: node_document(record, name, status) for name in record.plan.nodes}
+    nodes = {name: node_document(record, name, status) for name in record.plan.in_order()}
     return {
         **summary(record, status),
         "folder": str(record.folder.path.absolute()),
@@ -269,8 +284,20 @@ def node_document(record: Record, name: str, status: str) -> dict[str, Any]:
         "tolerated": run.state in BAD and record.plan.nodes[name].node.continue_on_error,
         "reason": run.reason or None,
         "error": run.error or None,
-        "log": log_name(name, run.attempt) if run.attempt else None,
+        "log": log_name(name, run.attempt) if run.attempt and record.plan.nodes[name].node.kind != "ask" else None,
+        **_of_kind(record, name),
     }
+
+
+def _of_kind(record: Record, name: str) -> dict[str, Any]:
+    """What there is to say of a node that asks, or that holds others."""
+    run, planned = record.state.nodes[name], record.plan.nodes[name]
+    if planned.node.kind == "ask" and run.state is WAITING_INPUT and run.asked:
+        message, until, choices = run.asked
+        return {"question": {"message": message, "choices": choices, "until": moment(until)}}
+    if planned.node.each is not None:
+        return {"items": len(planned.children), "won": list(run.won)}
+    return {}
 
 
 def log_name(node: str, attempt: int, suffix: str = "log") -> str:

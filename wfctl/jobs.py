@@ -136,7 +136,22 @@ class Woken:
     """What other runs hold may have come free."""
 
 
-Message = Completion | Signalled | Paused | LowDisk | Woken
+@dataclass(frozen=True, slots=True)
+class Nudged:
+    """Somebody has left something for the run: an answer, maybe."""
+
+
+Message = Completion | Signalled | Paused | LowDisk | Woken | Nudged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a person has said to the question of a node: who it was, and why."""
+
+    node: str
+    choice: str
+    by: str = ""
+    reason: str = ""
 
 
 class Clock(Protocol):

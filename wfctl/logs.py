@@ -43,7 +43,7 @@ def read(
     variables: Mapping[str, str] = os.environ,
     note: Callable[[str], object] = lambda text: None,
 ) -> Iterator[bytes]:
-    """The logs of a run, or of one node, attempt after attempt; with `follow` also what is still to come.
+    """The logs of a run, or of one node and all inside of it, attempt after attempt; with `follow` what is to come too.
 
     Unless `raw`, control characters are made visible, and each line of a whole run is headed by its
     node. A log that may still hold secrets is masked by the `variables` where they have all of them, else held
@@ -57,19 +57,24 @@ def read(
     if follow:
         yield from _Follower(folder, node, raw, seals).chunks()
         return
-    nodes = [node] if node is not None else list(record.state.nodes)
+    alone = node is not None and not record.plan.nodes[node].holds
     found = False
-    for name in nodes:
+    for name in _names(record, node):
         for attempt in range(1, record.state.nodes[name].attempt + 1):
             for path in _files(folder, name, attempt):
                 found = True
                 if not seals.is_open(record, name, attempt):
-                    yield from _shown(path, "" if node is not None else name, raw, None)
+                    yield from _shown(path, "" if alone else name, raw, None)
                 elif (mask := seals.mask(name)) is not None:
-                    yield from _shown(path, "" if node is not None else name, raw, mask)
+                    yield from _shown(path, "" if alone else name, raw, mask)
     if node is not None and not found:
         state = history.node_document(record, node, record.status())["state"]
         raise UsageError(f'"{node}" has no log in run {folder.id}: it is {state}')
+
+
+def _names(record: Record, node: str | None) -> list[str]:
+    """The nodes whose logs are wanted, in order."""
+    return list(record.plan.in_order() if node is None else record.plan.with_inside(node))
 
 
 class Seals:
@@ -193,6 +198,7 @@ class _Follower:
         self._raw = raw
         self._seals = seals
         self._has_secrets = any(p.node.receives for p in seals.record.plan.nodes.values())
+        self._alone = node is not None and not seals.record.plan.nodes[node].holds
         self._read: dict[str, int] = {}
         self._rest: dict[str, bytes] = {}
         self._veils: dict[str, Veil] = {}
@@ -209,11 +215,11 @@ class _Follower:
             time.sleep(self.INTERVAL)
 
     def _new(self, last: bool) -> Iterator[bytes]:
-        record = history.open_run(self._folder) if self._node is None or self._has_secrets else None
-        names = list(record.state.nodes) if record and self._node is None else [self._node or ""]
+        record = history.open_run(self._folder) if not self._alone or self._has_secrets else None
+        names = [self._node or ""] if record is None or self._alone else _names(record, self._node)
         for name in names:
             for attempt, path in self._paths(name):
-                head = "" if self._node else name
+                head = "" if self._alone else name
                 if record is not None and self._seals.is_open(record, name, attempt):
                     mask = self._seals.mask(name)
                     if mask is not None:

@@ -4,7 +4,7 @@ Knows nothing of the other nodes and of their kinds: what a name means it asks t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ from wfctl.record import dataclass
 from wfctl.score import LEVELS, USER_LEVELS, read_value
 
 if TYPE_CHECKING:
-    from wfctl.spec import Builder
+    from wfctl.collect import Collect
+    from wfctl.level import Level
+    from wfctl.spec import Workflow
 
 AFTER_WORK: Mapping[str, None] = dict.fromkeys(("output", "exit_code", "error", "attempt"))
 
@@ -36,12 +38,48 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Each:
+    """Many of one node: `item` is what each of them is, with the expressions that see an item."""
+
+    items: Value
+    item: Node
+    key: expr.Template | str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inner:
+    """What a group holds. The names of a sub-workflow are those of its own file, and `params` is what it is given."""
+
+    nodes: Mapping[str, Node]
+    outputs: Mapping[str, Value] = field(default_factory=dict)
+    workflow: Workflow | None = None
+    params: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One unit of work. `needs` holds the declared ids and those that its expressions name."""
+    """One unit of work, or what holds several: then it has an `inner` or an `each`.
+
+    `needs` holds the declared ids and those that its expressions name: of nodes beside it, else further out.
+    """
 
     id: str
     kind: str
     body: object
+    where: Where = ()
+    """The way to it in its file."""
+    file: str = ""
+    """The sub-workflow that it is written in; empty for the file itself."""
+    inner: Inner | None = None
+    last: bool = False
+    """It belongs to the `finally` of a sub-workflow: it runs when all others in there have ended, however."""
+    each: Each | None = None
+    max_parallel: int | None = None
+    collect: Collect | None = None
+    outside: frozenset[str] = frozenset()
+    """What the nodes inside of it name that is not inside."""
+    far: tuple[str, ...] = ()
+    """Nodes of the whole file that it needs by way of vars."""
     section: str = "nodes"
     description: str = ""
     needs: tuple[str, ...] = ()
@@ -75,6 +113,8 @@ class Node:
     reads: Value = ()
     writes: Value = ()
     detach: bool = False
+    slotless: bool = False
+    """It holds no slot while it runs: it waits for others."""
     default_env: frozenset[str] = field(default=frozenset(), compare=False)
     """Of `env` what the defaults of the file say."""
     deferred: Mapping[str, Value] = field(default_factory=dict)
@@ -82,19 +122,25 @@ class Node:
     dynamic: bool = False
     """Whether any value of the work itself holds an expression."""
 
+    def at(self, *path: str | int) -> Where:
+        """Where a value of it is written."""
+        return (*self.where, *path)
+
 
 class NodeReader:
-    """Reads the keys of one node, but its kind and needs."""
+    """Reads the keys of one node, but its kind and needs. `known` are the names that expressions see there."""
 
     def __init__(
-        self, builder: Builder, where: Where, raw: Mapping[str, Any], known: Mapping[str, Any], own: Collection[str]
+        self, level: Level, where: Where, raw: Mapping[str, Any], known: Mapping[str, Any], own: Collection[str]
     ) -> None:
-        self.builder = builder
+        self.level = level
+        self.builder = level.builder
         self.where = where
         self.own = own
         self.raw = raw
         self.known = known
         self.named: set[str] = set()
+        self.far: set[str] = set()
         self.received: set[str] = set()
         self.dynamic = False
         self.may_hold_secrets = False
@@ -110,10 +156,10 @@ class NodeReader:
         paths = {key: self.builder.path_names(raw, key) for key in ("reads", "writes") if key in raw}
         return {**self.known, **paths}
 
-    def fields(self) -> dict[str, Any]:
-        """The arguments for `Node` that the raw mapping gives; what it does not say keeps its default."""
+    def fields(self, keys: Collection[str]) -> dict[str, Any]:
+        """The arguments for `Node` that these keys give; what the raw mapping does not say keeps its default."""
         fields: dict[str, Any] = {}
-        for key in self.raw.keys() & _READERS.keys():
+        for key in self.raw.keys() & keys:
             if self.raw[key] is None:  # it unsets a default, where there is one
                 continue
             value = _READERS[key](self, key)
@@ -142,8 +188,14 @@ class NodeReader:
 
     def check(self, template: Any, where: Where, known: Mapping[str, Any]) -> None:
         self.dynamic = True
-        self.named |= self.builder.nodes_of(template.references)
+        self.note(template.references)
         self.builder.check_template(template, where, known, secrets=self.may_hold_secrets)
+
+    def note(self, references: Iterable[expr.Reference]) -> None:
+        """Take the nodes that are named for needs."""
+        named, far = self.level.named(references)
+        self.named |= named
+        self.far |= far
 
     def plain(self, key: str) -> object:
         return self.raw[key]
@@ -229,21 +281,36 @@ class NodeReader:
     def planned(self, key: str) -> object:
         """A value that the planner needs: now where it is plain, else once params are known."""
         raw, where = self.raw[key], self.at(key)
-        when: expr.Template | bool | None = None
-        if key == "retry" and isinstance(raw, dict) and "when" in raw:
-            when = self.boolean(raw["when"], (*where, "when"), {**self.with_paths, **AFTER_WORK})
-            raw = {k: v for k, v in raw.items() if k != "when"}
+        later: dict[str, Any] = {}  # parts that are asked of each attempt
+        if isinstance(raw, dict) and key in _ASKED_LATER:
+            for part in [part for part in _ASKED_LATER[key] if raw.get(part) is not None]:
+                later[part] = self.asked_later(part, raw[part], (*where, part))
+            raw = {k: v for k, v in raw.items() if k not in _ASKED_LATER[key]}
+        later = {part: value for part, value in later.items() if value is not None}
         value = self.builder.compile(raw, where)
         for place, template in expr.templates_of(value, where):
             self.builder.check_template(template, place, self.known)
-            if self.builder.nodes_of(template.references):
+            if any(self.level.named(template.references)):
                 what = "is needed before anything runs and cannot name nodes"
                 self.builder.fault(place, what, "use params, env, or vars without nodes")
         if value is not raw:
             self.deferred[key] = value
-            return Retry(when=when) if when is not None else None
+            return replace(PLANNED[key]({}), **later) if later else None
         result = self.read(key, raw, where)
-        return replace(result, when=when) if when is not None and result is not None else result
+        return replace(result, **later) if later and result is not None else result
+
+    def asked_later(self, part: str, raw: object, where: Where) -> expr.Template | bool | None:
+        """A condition or a score, which sees what the work has left."""
+        known = {**self.with_paths, **AFTER_WORK}
+        if part != "score":
+            return self.boolean(raw, where, known)
+        value = self.builder.compile(raw, where)
+        if isinstance(value, expr.Template) and value.whole:
+            self.check(value, where, known)
+            return value
+        if isinstance(raw, str) and "${{" not in raw:
+            self.builder.fault(where, "must be one whole expression", 'write it as "${{ … }}"')
+        return None
 
     def read(self, key: str, raw: object, where: Where) -> Any:
         """A plain value of a planned key; None where it is wrong, told at each entry that is."""
@@ -314,7 +381,22 @@ def _boolean(raw: object) -> bool:
     return raw
 
 
+def read_collect(raw: object) -> Any:
+    """As `collect` has it, which is not worth its import where no node says `for_each`."""
+    from wfctl import collect
+
+    return collect.read_collect(raw)
+
+
+def _count(raw: object) -> int:
+    if not isinstance(raw, int) or isinstance(raw, bool) or raw < 1:
+        raise ValueError(f"expected a whole number from 1 up, got {quantity.shown(raw)}")
+    return raw
+
+
 PLANNED: Mapping[str, Callable[[Any], Any]] = {
+    "collect": read_collect,
+    "max_parallel": _count,
     "resources": read_demand,
     "retry": read_retry,
     "estimate": quantity.seconds,
@@ -329,6 +411,24 @@ PLANNED: Mapping[str, Callable[[Any], Any]] = {
     "detach": _boolean,
 }
 """Keys of a node that must be known before anything runs, each with its reader."""
+
+_ASKED_LATER: Mapping[str, tuple[str, ...]] = {"retry": ("when",), "collect": ("until", "score")}
+"""Parts of these that are asked when there is something to ask of."""
+
+OF_EACH = frozenset(("description", "trigger", "when", "continue_on_error", "collect", "max_parallel"))
+"""Keys that a `for_each` node has for itself. All others are those of its items; `collect` sees what an item leaves."""
+
+EACH_ALONE = frozenset({"collect", "max_parallel"})
+"""Keys that go with `for_each` alone."""
+
+STANDING = frozenset(("priority", "deadline", "business_value", "user_level", "group"))
+"""Keys that say how much a node matters."""
+
+OF_GROUP = (OF_EACH | STANDING) - EACH_ALONE
+"""Keys that a group has for itself. All others stand in its nodes."""
+
+ITEM: Mapping[str, None] = dict.fromkeys(("item", "index", "key"))
+"""What the nodes of a `for_each` see of their item."""
 
 _READERS: Mapping[str, Callable[[NodeReader, str], Any]] = {
     "description": NodeReader.plain,
@@ -346,3 +446,6 @@ _READERS: Mapping[str, Callable[[NodeReader, str], Any]] = {
     "expect": NodeReader.condition,
     **dict.fromkeys(PLANNED, NodeReader.planned),
 }
+
+KEYS = frozenset(_READERS)
+"""All keys that a reader reads."""

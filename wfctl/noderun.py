@@ -18,6 +18,7 @@ class NodeState(StrEnum):
     READY = "ready"
     RUNNING = "running"
     RETRYING = "retrying"
+    WAITING_INPUT = "waiting_input"
     INTERRUPTED = "interrupted"
     SUCCEEDED = "succeeded"
     CACHED = "cached"
@@ -27,7 +28,10 @@ class NodeState(StrEnum):
     CANCELLED = "cancelled"
 
 
-WAITING, READY, RUNNING, RETRYING, INTERRUPTED, SUCCEEDED, CACHED, FAILED, TIMED_OUT, SKIPPED, CANCELLED = NodeState
+(
+    WAITING, READY, RUNNING, RETRYING, WAITING_INPUT, INTERRUPTED,
+    SUCCEEDED, CACHED, FAILED, TIMED_OUT, SKIPPED, CANCELLED,
+) = NodeState  # fmt: skip
 
 FINAL = frozenset({SUCCEEDED, CACHED, FAILED, TIMED_OUT, SKIPPED, CANCELLED})
 DONE = frozenset({SUCCEEDED, CACHED})
@@ -36,6 +40,11 @@ BAD = frozenset({FAILED, TIMED_OUT})
 MOVES: Mapping[tuple[NodeState, type[ev.Event]], NodeState] = {
     (WAITING, ev.NodeReady): READY,
     (RETRYING, ev.NodeReady): READY,
+    (WAITING, ev.NodeOpened): RUNNING,
+    (READY, ev.NodeAsked): WAITING_INPUT,
+    (WAITING_INPUT, ev.NodeSucceeded): SUCCEEDED,
+    (WAITING_INPUT, ev.NodeFailed): FAILED,
+    (WAITING_INPUT, ev.NodeCancelled): CANCELLED,
     (READY, ev.NodeStarted): RUNNING,
     (RUNNING, ev.NodeSucceeded): SUCCEEDED,
     (RUNNING, ev.NodeRetrying): RETRYING,
@@ -45,6 +54,7 @@ MOVES: Mapping[tuple[NodeState, type[ev.Event]], NodeState] = {
     (RETRYING, ev.NodeFailed): FAILED,  # the run is failing: its retry is dropped
     (RUNNING, ev.NodeInterrupted): INTERRUPTED,
     (RUNNING, ev.NodeCancelled): CANCELLED,
+    (RUNNING, ev.NodeSkipped): SKIPPED,  # a group in which everything was
     (WAITING, ev.NodeCancelled): CANCELLED,
     (READY, ev.NodeCancelled): CANCELLED,
     (WAITING, ev.NodeSkipped): SKIPPED,
@@ -53,10 +63,29 @@ MOVES: Mapping[tuple[NodeState, type[ev.Event]], NodeState] = {
 """Every move there is. A pair that is not here is a bug of ours and says so."""
 
 
+class Tally:
+    """Of what is inside of a node: how many there are, how many have not ended, and how the others did."""
+
+    __slots__ = (
+        "active", "begun", "cancelled", "failed", "failing", "fresh", "last", "left", "listed", "succeeded", "total",
+    )  # fmt: skip
+
+    def __init__(self, total: int = 0) -> None:
+        self.total = self.left = total
+        self.succeeded = self.failed = self.cancelled = 0
+        self.begun = 0  # of a `for_each`: so many of its items, in order, may begin or have ended
+        self.active = 0  # of those, how many have not ended
+        self.last = 0  # of a sub-workflow: so many of its own `finally` are among those
+        self.failing = False  # a group that is bound to fail
+        self.listed = False  # it is to be looked at
+        self.fresh: list[str] = []  # items that succeeded, of which `until` was not asked yet
+
+
 class NodeRun:
     """One node in one run. The counters are of its needs: how many have ended, and how."""
 
     __slots__ = (
+        "asked",
         "attempt",
         "devices",
         "error",
@@ -64,6 +93,7 @@ class NodeRun:
         "failed",
         "finished",
         "first_started",
+        "inside",
         "judged",
         "left",
         "output",
@@ -78,9 +108,11 @@ class NodeRun:
         "succeeded",
         "tries",
         "unknown",
+        "won",
         "writes",
     )
     KEPT = (
+        "asked",
         "attempt",
         "devices",
         "error",
@@ -97,6 +129,7 @@ class NodeRun:
         "stored",
         "tries",
         "unknown",
+        "won",
         "writes",
     )
 
@@ -119,5 +152,8 @@ class NodeRun:
         self.unknown = unknown  # whether the outcome of any attempt is
         self.retry_at: float | None = None
         self.writes: Any = None
+        self.won: tuple[str, ...] = ()  # the keys of the items that a `for_each` chose
+        self.asked: Any = None  # the question of an `ask`, and until when it stands
+        self.inside: Tally | None = None  # of what it holds, while it is open
         self.left = self.succeeded = self.failed = 0
         self.judged = False  # handed to a queue: neither its trigger nor its `when` is asked again

@@ -23,6 +23,9 @@ from wfctl.tasks import draft
 INLINE = 64 * 1024
 """Bytes of an output that still stand in the journal; a larger one lies in a file of its own."""
 
+_LARGEST_STORED = 1 << 34
+"""Bytes of a stored output that are still read: those of a `for_each` may be many times `LARGEST`."""
+
 
 class _Bad(ValueError):
     """An output that cannot be taken; its text says why."""
@@ -125,7 +128,7 @@ def fetch(folder: str, output: object, stored: bool) -> object:
     """The value behind a recorded output. Raises OSError or ValueError where its file is gone or damaged."""
     if not stored or not isinstance(output, Mapping):
         return output
-    return json.loads(journal.content(os.path.join(folder, str(output["file"])), 2 * LARGEST))
+    return json.loads(journal.content(os.path.join(folder, str(output["file"])), _LARGEST_STORED))
 
 
 def _is_there(path: str) -> bool:
@@ -242,17 +245,29 @@ def _check_depth(value: object, what: str, left: int) -> None:
             _check_depth(inner, what, left - 1)
 
 
+def keep(path: str, output: object) -> tuple[object, bool]:
+    """What stands for the output of a group or a `for_each` in the journal, and whether it lies in a file at `path`.
+
+    It has no limit of its own, as it is made of outputs that have one. Raises OSError."""
+    file = _stored(path, output, None)
+    return (output, False) if file is None else ({"file": file}, True)
+
+
 def _kept(job: Job, output: object) -> str | None:
     """The name of the file that holds a large output, kept against a crash; None for a small one."""
+    return _stored(job.output, output, LARGEST)
+
+
+def _stored(base: str, output: object, largest: int | None) -> str | None:
     if isinstance(output, (bool, int, float)) or (isinstance(output, str) and len(output) < INLINE // 8):
         return None
     content = json.dumps(output, ensure_ascii=False).encode("utf-8", "surrogatepass")
     if len(content) <= INLINE:
         return None
-    if len(content) > LARGEST:
+    if largest is not None and len(content) > largest:
         raise _Bad(TOO_LARGE)
     from pathlib import Path
 
-    path = Path(job.output + ".json")
+    path = Path(base + ".json")
     write_whole(path, content)
     return f"outputs/{path.name}"

@@ -26,25 +26,16 @@ def params_of(
     for name, schema in workflow.params.items():
         params[name] = expr.UNKNOWN
         if name in given:
-            params[name] = _whole(given[name], schema)
+            params[name] = scope.whole(given[name], schema)
         elif "default" in schema:
             names: scope.Names = {"params": params, "env": env, "run": run, "secrets": expr.UNKNOWN}
             try:
-                params[name] = _whole(expr.evaluate_value(schema["default"], names), schema)
+                params[name] = scope.whole(expr.evaluate_value(schema["default"], names), schema)
             except expr.Unknown:
                 pass
             except expr.ExpressionError as error:
                 problems.append(Problem(("params", name, "default"), str(error)))
     return params, problems
-
-
-def _whole(value: object, schema: Mapping[str, object]) -> object:
-    """The value, but an integer that was written as `5.0` or `1e3` as one: a JSON Schema takes that for the same."""
-    kinds = schema.get("type")
-    wanted = kinds if isinstance(kinds, list) else [kinds]
-    if isinstance(value, float) and value.is_integer() and "integer" in wanted and "number" not in wanted:
-        return int(value)
-    return value
 
 
 def _is_missing(name: str, raw: object, environ: Mapping[str, str]) -> bool:

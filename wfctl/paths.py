@@ -27,6 +27,11 @@ def confined(path: object, root: str) -> str:
     return plain
 
 
+def based(path: str, base: str) -> str:
+    """A plain path of a folder `base`, seen from where that lies."""
+    return posixpath.normpath(posixpath.join(base, path)) if base else path
+
+
 def parents(path: str) -> Iterator[str]:
     """The folders that a plain path lies in, the innermost first."""
     while (path := posixpath.dirname(path)) and path != "/":

@@ -8,19 +8,22 @@ import posixpath
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
-from itertools import pairwise
 from typing import Any
 
-from wfctl import estimates, expr, graph, quantity, scope
+from wfctl import estimates, expr, graph, handovers, instances, quantity, scope
 from wfctl.budget import DEVICES, Demand
 from wfctl.errors import Problem, Where
-from wfctl.node import PLANNED, Node, Value
+from wfctl.instances import Instance, Instances
+from wfctl.items import Item
+from wfctl.level import cycle_text
+from wfctl.node import ITEM, PLANNED, Node, Value
 from wfctl.params import env_of, params_of
-from wfctl.paths import Written, confined, parents
+from wfctl.paths import based, confined
 from wfctl.policy import IMPROVABLE, POLICIES
 from wfctl.record import dataclass
+from wfctl.scope import Scope
 from wfctl.score import AGING, WEIGHTS, level_at, read_aging, read_groups, read_weights
-from wfctl.spec import SCHEDULING, SUPPLY, Workflow, cycle_text
+from wfctl.spec import SCHEDULING, SUPPLY, Workflow
 from wfctl.standing import Standing, standings
 
 ON_FAILURE = ("stop", "continue", "cancel")
@@ -71,36 +74,48 @@ class Request:
 class Planned:
     """One node with its place in the plan. `tail` is the longest path of estimates from its start to the end.
 
-    `source` is the one of SOURCES that its estimate comes from.
-
-    `given` nodes are left out of the run; their output comes from elsewhere.
+    `source` is the one of SOURCES that its estimate comes from. What holds others has `children`, takes no time itself,
+    and what is inside has it as `parent`. `given` nodes are left out of the run; their output comes from elsewhere.
     """
 
     id: str
     node: Node
     needs: tuple[str, ...]
-    dependents: tuple[str, ...]
+    dependents: list[str]
+    """It grows with the plan."""
     demand: Demand
     level: int
     estimate: float
     source: str
     tail: float
-    index: int
+    scope: Scope
     given: bool = False
     likely: bool = True
     """Whether it will run where all goes well, before `finally`."""
     standing: Standing = Standing()
     """`level` is that of the start of the run; a deadline may lift it later."""
+    parent: str | None = None
+    children: list[str] = field(default_factory=list)
+    inside: Scope | None = None
+    """What a group's own nodes are sought in."""
+    chain: tuple[str, float, int] | None = None
+    """The item of a group that it belongs to, the longest path from the start of that, and the place of the item."""
 
     @property
     def estimated(self) -> bool:
         """Whether its estimate is more than an assumption."""
         return self.source != "assumed"
 
+    @property
+    def holds(self) -> bool:
+        """Whether it holds others, and does no work of its own."""
+        return self.node.each is not None or self.node.inner is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All that `decide` must know beside the state. Frozen; built once for a run."""
+    """All that `decide` must know beside the state. Built once for a run, and then only read: but that the items of a
+    `for_each` join `nodes` when they come to be known, by `RunState.apply` alone."""
 
     name: str
     run: Mapping[str, object]
@@ -109,7 +124,7 @@ class Plan:
     secrets: tuple[str, ...]
     vars: Mapping[str, Value]
     outputs: Mapping[str, Value]
-    nodes: Mapping[str, Planned]
+    nodes: dict[str, Planned]
     budget: Mapping[str, int]
     """What nodes may hold at once, of each resource."""
     rates: Mapping[str, float]
@@ -138,12 +153,59 @@ class Plan:
     critical_path: tuple[str, ...]
     bounds: Mapping[str, float]
     """Lower bounds of the makespan in seconds, by name."""
+    scope: Scope
+    """Where the names of the file itself are sought."""
+    environ: Mapping[str, str]
+    """What the `env` of the files takes from outside."""
+    open_ended: set[str]
+    """The `for_each` nodes whose items only a run can tell, and the sub-workflows: what they are given is checked."""
+    ends: dict[str, tuple[float, Standing]]
+    """Of what holds others: the longest path from its end, and where that stands."""
+    planner: Planner
+    """Makes the items that join."""
+
+    def grow(self, parent: str, items: Sequence[Item]) -> list[str]:
+        """Let the items of a `for_each` join, and all inside of them; the ids of all that joined, in order.
+
+        Raises ExpressionError where one of them cannot be: it asks for more than there is, say."""
+        return self.planner.grow(self, parent, items)
+
+    def in_order(self) -> Iterator[str]:
+        """All ids as a reader looks for them: in the order of the file, what is inside of a node behind it."""
+        for name, planned in list(self.nodes.items()):
+            if planned.parent is None:
+                yield from self.with_inside(name)
+
+    def with_inside(self, name: str) -> Iterator[str]:
+        """A node and all inside of it, in that order."""
+        todo = [name]
+        while todo:
+            one = todo.pop()
+            yield one
+            todo += reversed(self.nodes[one].children)
+
+    def shrink(self, parent: str) -> list[str]:
+        """Let the items of a `for_each` leave again, for others will come; the ids of all that left."""
+        gone: list[str] = []
+        todo = list(self.nodes[parent].children)
+        for name in todo:  # grows while it is read
+            todo += self.nodes[name].children
+            gone.append(name)
+        leaving = set(gone)
+        for need in {need for name in gone for need in self.nodes[name].needs} - leaving:
+            self.nodes[need].dependents[:] = [n for n in self.nodes[need].dependents if n not in leaving]
+        for name in gone:
+            del self.nodes[name]
+        self.nodes[parent].children.clear()
+        return gone
 
     @property
     def improvable(self) -> bool:
         """Whether a better order than the policy's own is to be looked for unasked: where that says what matters, but
         not who is next, where not all fit at once, estimates are more than guesses, and the nodes not too many."""
-        likely = [planned for planned in self.nodes.values() if planned.likely]
+        likely = [planned for planned in self.nodes.values() if planned.likely and not planned.holds]
+        if any(planned.chain for planned in likely):  # a chain that began goes first
+            return False
         if self.policy not in IMPROVABLE or len(likely) > UNASKED or not all(p.estimated for p in likely):
             return False
         asked: Counter[str] = Counter()
@@ -154,11 +216,21 @@ class Plan:
 
 def build(workflow: Workflow, request: Request) -> tuple[Plan, list[Problem]]:
     """The plan of one run, and all that stands against it. With problems the plan is not fit to run."""
-    return _Planner(workflow, request).build()
+    return Planner(workflow, request).build()
 
 
-class _Planner:
-    """Builds one plan. Collects problems as it goes."""
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """What joins a plan: the items, all with what is inside of them, and of what holds others where its end stands."""
+
+    children: list[str]
+    planned: dict[str, Planned]
+    ends: dict[str, tuple[float, Standing]]
+    open_ended: set[str]
+
+
+class Planner:
+    """Builds one plan, and lets it grow. Collects problems as it goes."""
 
     def __init__(self, workflow: Workflow, request: Request) -> None:
         self.workflow = workflow
@@ -173,23 +245,50 @@ class _Planner:
         self.env, problems = env_of(workflow, self.params, self.run, request.environ)
         self.problems += problems
         self.names = scope.before(self.params, self.env, workflow.vars, self.run)
+        self.root = "."
+        self.pending: tuple[str, list[str], Joining] | None = None
+        self.medians: Mapping[str, float] = {}
+        self.settled_by_template: dict[int, Node] = {}
+
+    def names_of(self, place: Scope) -> scope.Names:
+        """What expressions see there, as far as it is known before the run."""
+        if place.outer is None and place.sub is None:
+            return self.names
+        return scope.seen(place, self.names, lambda _: expr.UNKNOWN, self.request.environ)
+
+    def base_of(self, file: str, place: Scope) -> str:
+        """The folder of a sub-workflow's paths, seen from the root."""
+        assert place.sub is not None
+        assert place.sub.workflow is not None
+        try:
+            root = _path(expr.evaluate_value(place.sub.workflow.root, self.names_of(place)))
+            return instances.base(self.request.folder, file, root, self.root)
+        except (expr.ExpressionError, expr.Unknown, ValueError) as error:
+            self.problems.append(Problem(("root",), str(error), file=file))
+            return ""
 
     def build(self) -> tuple[Plan, list[Problem]]:
         workflow = self.workflow
         supplies = self.supplies()
         budget = self.budget(supplies)
-        root = posixpath.normpath(posixpath.join(self.request.folder, self.setting("root", workflow.root, _path, ".")))
-        nodes = {name: self.settled(node) for name, node in workflow.nodes.items()}
-        needs = self.edges(nodes, root)
-        chosen, given = self.selection(nodes, needs)
+        root = self.setting("root", workflow.root, _path, ".")
+        self.root = posixpath.normpath(posixpath.join(self.request.folder, root))
+        top = Scope(workflow.nodes)
+        made = Instances(self.names_of, self.base_of, self.problems).file(workflow.nodes, top)
+        for one in made.values():
+            one.node = self.settled(one)
+        self.edges(made)
+        self.by_kind(made)
+        chosen, given = self.selection(made)
         outputs = workflow.outputs
-        if len(chosen) < len(nodes):
-            nodes = {name: node for name, node in nodes.items() if name in chosen or name in given}
-            # What leans on a node that is left out would say null, and mean nothing by it.
-            outputs = {k: v for k, v in outputs.items() if workflow.nodes_of(v) <= nodes.keys()}
-        needs = {name: needs[name] if name in chosen else () for name in nodes}
-        weights = self.setting("weights", workflow.weights, read_weights, WEIGHTS)
-        planned, ordered, idle = self.placed(nodes, needs, given, budget, weights)
+        if len(chosen) < len(workflow.nodes):
+            made = _without(made, chosen, given)
+            # What would lean on a node that is left out would say null, and mean nothing by it.
+            outputs = {k: v for k, v in outputs.items() if workflow.nodes_of(v) <= made.keys()}
+        self.budgets, self.weights = budget, self.setting("weights", workflow.weights, read_weights, WEIGHTS)
+        ends: dict[str, tuple[float, Standing]] = {}
+        before = instances.points(made)
+        planned, ordered, counted = self.placed(made, before, given, ends)
         concurrency = int(self.setting("concurrency", workflow.concurrency, _count, self.request.cores))
         plan = Plan(
             name=workflow.name,
@@ -208,84 +307,177 @@ class _Planner:
             devices=self.request.devices or (),
             concurrency=concurrency,
             policy=str(self.setting("policy", workflow.policy, _among(POLICIES), "priority")),
-            weights=weights,
+            weights=self.weights,
             aging=self.setting("aging", workflow.aging, read_aging, AGING),
             groups=self.setting("groups", workflow.groups, read_groups, {}),
             on_failure=str(self.setting("on_failure", workflow.on_failure, _among(ON_FAILURE), "stop")),
             timeout=self.setting("timeout", workflow.timeout, quantity.seconds, None),
             grace=self.setting("grace", workflow.grace, quantity.seconds, self.request.grace),
             log_limit=self.setting("log_limit", workflow.log_limit, quantity.size, LOG_LIMIT),
-            root=root,
-            critical_path=self.critical_path(planned, ordered, idle),
-            bounds=lower_bounds([planned[name] for name in ordered if name not in idle], budget, concurrency),
+            root=self.root,
+            critical_path=critical_path(planned, ordered, before, counted),
+            bounds=lower_bounds(planned, ordered, before, counted, budget, concurrency),
+            scope=top,
+            environ=self.request.environ,
+            open_ended={one.id for one in made.values() if one.open},
+            ends=ends,
+            planner=self,
         )
         return plan, self.problems
 
-    def edges(self, nodes: Mapping[str, Node], root: str) -> dict[str, tuple[str, ...]]:
-        """What each node needs: what it names, and who writes what it reads."""
-        needs: dict[str, tuple[str, ...]] = {
-            name: tuple(n for n in node.needs if n in nodes) for name, node in nodes.items()
-        }
-        self.check_folders(nodes, root)
-        sound = len(graph.order(needs)) == len(needs)  # the spec has told of cycles in what was written
-        self.add_file_edges(nodes, needs, root)
-        loops = graph.cycles(needs)
+    def check_growth(self, plan: Plan, parent: str, items: Sequence[Item]) -> None:
+        """Make what would join, to see whether it can. Raises ExpressionError as `Plan.grow`, which takes it then."""
+        self.pending = (parent, [item.key for item in items], self.joining(plan, parent, items))
+
+    def joining(self, plan: Plan, parent: str, items: Sequence[Item]) -> Joining:
+        """The items of a `for_each` with all inside of them, each with its place. Raises ExpressionError."""
+        holder = plan.nodes[parent]
+        self.problems = []
+        making = Instances(self.names_of, self.base_of, self.problems)
+        children = making.items(parent, holder.node, holder.scope, items)
+        made = making.made
+        for one in made.values():
+            one.node = self.settled(one)
+        self.problems += handovers.add_edges(made, self.paths)
+        before = instances.points(made)
+        ends: dict[str, tuple[float, Standing]] = {}
+        planned, _, _ = self.placed(made, before, set(), ends, plan.ends[parent])
+        if self.problems:
+            problem = self.problems[0]
+            raise expr.ExpressionError(f"{problem.shown_path}: {problem.message}")
+        return Joining(children, planned, ends, {one.id for one in made.values() if one.open})
+
+    def grow(self, plan: Plan, parent: str, items: Sequence[Item]) -> list[str]:
+        """As `Plan.grow` has it."""
+        pending, self.pending = self.pending, None
+        if pending is not None and pending[:2] == (parent, [item.key for item in items]):
+            joining = pending[2]
+        else:
+            joining = self.joining(plan, parent, items)
+        plan.nodes.update(joining.planned)
+        plan.open_ended.update(joining.open_ended)
+        plan.ends.update(joining.ends)
+        plan.nodes[parent].children[:] = joining.children
+        for joined in joining.planned.values():
+            for need in joined.needs:
+                if need not in joining.planned and need in plan.nodes:
+                    plan.nodes[need].dependents.append(joined.id)
+        return list(joining.planned)
+
+    def edges(self, made: dict[str, Instance]) -> None:
+        """Add what each node needs by who writes what it reads. Circles are told, and then cut."""
+        self.check_folders(made)
+        before = instances.points(made)
+        sound = len(graph.order(before)) == len(before)  # the spec has told of cycles in what was written
+        self.problems += handovers.add_edges(made, self.paths)
+        before = instances.points(made)
+        loops = graph.cycles(before)
         for loop in loops if sound else ():
-            where = (nodes[loop[0]].section, loop[0])
+            shown = list(dict.fromkeys(map(instances.at, loop[:-1])))
+            first = made[shown[0]].node
             hint = "the paths that they read and write make this circle"
-            self.problems.append(Problem(where, cycle_text(loop), hint, key=True, path=""))
+            what = cycle_text([*shown, shown[0]])
+            self.problems.append(Problem(first.where, what, hint, key=True, path="", file=first.file))
         if loops:  # only good for finding more problems: without the edges of what has no order
-            needs = {**dict.fromkeys(needs, ()), **{name: needs[name] for name in graph.order(needs)}}
-        return needs
+            fine = set(graph.order(before))
+            for one in made.values():
+                one.needs = one.needs if one.id in fine else []
 
     def placed(
         self,
-        nodes: Mapping[str, Node],
-        needs: Mapping[str, tuple[str, ...]],
+        made: Mapping[str, Instance],
+        before: Mapping[str, Sequence[str]],
         given: set[str],
-        budget: Mapping[str, int],
-        weights: Mapping[str, float],
-    ) -> tuple[dict[str, Planned], list[str], set[str]]:
-        """Each node with its place among the others; all ids in order; and those that a plan leaves out."""
-        demands = {name: self.demand(node, budget) for name, node in nodes.items()}
-        ordered = graph.order(needs)
-        after = graph.successors(needs)
-        length, source = self.estimates(nodes)
+        ends: dict[str, tuple[float, Standing]],
+        beyond: tuple[float, Standing] | None = None,
+    ) -> tuple[dict[str, Planned], list[str], dict[str, float]]:
+        """Each node with its place among the others; all points in order, but those that a plan leaves out; and how
+        many seconds each takes.
+
+        `ends` is told of what holds others. `beyond` is where the end of what all of them are inside of stands.
+        """
+        demands = {one.id: self.demand(one) for one in made.values()}
+        ordered = graph.order(before)
+        after = graph.successors(before)
+        length, source = self.estimates(made)
         length.update(dict.fromkeys(given, 0.0))
-        idle = self.left_out(nodes, ordered, needs)
-        counted = {**length, **dict.fromkeys(idle, 0.0)}
-        tails = graph.tails(ordered, after, counted.__getitem__)
-        standing = standings(nodes, ordered, after, tails, counted, budget, weights)
+        idle = self.left_out(made, ordered, before)
+        counted = {point: 0.0 if point in idle else length.get(point, 0.0) for point in before}
+        unknown = (one for one in made.values() if one.open and not one.children and one.id not in idle)
+        counted.update({one.id: self.expected(one.node) for one in unknown})
+        known: dict[str, tuple[float, Standing]] = {}
+        if beyond is not None:
+            known[instances.END] = beyond
+            after = {point: others or [instances.END] for point, others in after.items()}
+            counted[instances.END] = 0.0
+        tails = graph.tails(ordered, after, counted.__getitem__, {p: tail for p, (tail, _) in known.items()})
+        nodes = {point: made[instances.at(point)].node for point in before}
+        standing = standings(
+            nodes, ordered, after, tails, counted, self.budgets, self.weights, {p: s for p, (_, s) in known.items()}
+        )
         default = Standing()  # of what lies on a cycle: such a plan is never run
-        planned = {
-            name: Planned(
+        for point in before:
+            if point.endswith(instances.END):
+                ends[instances.at(point)] = (tails.get(point, 0.0), standing.get(point, default))
+        dependents: dict[str, list[str]] = {one: [] for one in made}
+        for one in made.values():
+            for need in one.needs:
+                if need in dependents:
+                    dependents[need].append(one.id)
+        chains: dict[str, tuple[str, float, int] | None] = {}
+        planned = {}
+        for name, one in made.items():
+            chains[name] = chain = _chain(one, made, chains, tails)
+            planned[name] = Planned(
                 id=name,
-                node=node,
-                needs=needs[name],
-                dependents=tuple(after[name]),
+                node=one.node,
+                needs=tuple(one.needs),
+                dependents=dependents[name],
                 demand=demands[name],
                 level=level_at(standing.get(name, default).rises, 0.0),
                 estimate=length[name],
                 source=source[name],
                 tail=tails.get(name, 0.0),
-                index=i,
+                scope=one.scope,
                 given=name in given,
-                likely=node.section == "nodes" and name not in idle and name not in given,
+                likely=one.node.section == "nodes" and name not in idle and name not in given,
                 standing=standing.get(name, default),
+                parent=one.parent,
+                children=one.children,
+                inside=one.inside,
+                chain=chain,
             )
-            for i, (name, node) in enumerate(nodes.items())
-        }
-        return planned, ordered, idle
+        return planned, [point for point in ordered if point not in idle], counted
 
-    def estimates(self, nodes: Mapping[str, Node]) -> tuple[dict[str, float], dict[str, str]]:
+    def estimates(self, made: Mapping[str, Instance]) -> tuple[dict[str, float], dict[str, str]]:
         """Seconds that each node is taken to need, and where that comes from."""
         history = self.request.estimates
-        kinds = estimates.by_kind(history, {n: node.kind for n, node in self.workflow.nodes.items()}) if history else {}
         length, source = {}, {}
-        for name, node in nodes.items():
-            known = (history.get(name), node.estimate, kinds.get(node.kind), DEFAULT_ESTIMATE)
+        for name, one in made.items():
+            if one.holds:
+                length[name], source[name] = 0.0, "declared"
+                continue
+            known = (history.get(name), one.node.estimate, self.medians.get(one.node.kind), DEFAULT_ESTIMATE)
             length[name], source[name] = next((v, w) for v, w in zip(known, SOURCES, strict=True) if v is not None)
         return length, source
+
+    def expected(self, node: Node) -> float:
+        """Seconds of a node whose items are not known, as if there were one: its own, or the longest path inside."""
+        if node.each is not None:
+            return self.expected(node.each.item)
+        if node.inner is None:
+            known = (node.estimate, self.medians.get(node.kind), DEFAULT_ESTIMATE)
+            return next(value for value in known if value is not None)
+        inside = node.inner.nodes
+        needs = {name: [n for n in one.needs if n in inside] for name, one in inside.items()}
+        lengths = {name: self.expected(one) for name, one in inside.items()}
+        return max(graph.tails(graph.order(needs), graph.successors(needs), lengths.__getitem__).values(), default=0.0)
+
+    def by_kind(self, made: Mapping[str, Instance]) -> None:
+        """Find the median of each kind in this file: of all there is before any of it is left out or joins."""
+        if self.request.estimates:
+            kinds = {name: one.node.kind for name, one in made.items() if not one.holds}
+            self.medians = estimates.by_kind(self.request.estimates, kinds)
 
     # -- the file's own keys
 
@@ -344,46 +536,62 @@ class _Planner:
         shared: dict[str, tuple[int, int]] = {}
         for name, parts in supplies.items():
             if parts.get("share") == "machine" and name in budget:
-                if parts.get("rate"):
-                    hint = "take out one of them, or declare a resource for each"
-                    what = "a rate counts for one run, and cannot be shared by all of the machine"
-                    self.problems.append(Problem(("resources", name, "rate"), what, hint))
                 reserve = parts.get("reserve") or 0
                 shared[name] = (budget[name] + reserve, reserve)
         return shared
 
     # -- nodes
 
-    def settled(self, node: Node) -> Node:
-        """The node with its deferred keys read, now that params are known."""
+    def settled(self, one: Instance) -> Node:
+        """The node with its deferred keys read, now that params are known: once for all that see the same."""
+        node = one.node
         if node.deferred:
-            node = self.with_deferred(node)
+            shared = one.scope.file.sub is None and not any(
+                r.path[0] in ITEM for r in expr.references_of(node.deferred)
+            )
+            found = self.settled_by_template.get(id(node)) if shared else None
+            if found is not None:
+                return found
+            settled = self.with_deferred(node, one.scope)
+            if shared:
+                self.settled_by_template[id(node)] = settled
+                self.settled_by_template[id(settled)] = node  # kept: no other node may get its number
+            node = settled
         if node.detach and node.receives:
             what = "what goes on after its node could write a secret to the log when nobody looks through that any more"
-            self.problems.append(Problem((node.section, node.id, "detach"), what, "take out detach, or its secrets"))
+            problem = Problem(node.at("detach"), what, "take out detach, or its secrets", file=node.file)
+            if problem not in self.problems[-1:]:
+                self.problems.append(problem)
         return node
 
-    def with_deferred(self, node: Node) -> Node:
+    def with_deferred(self, node: Node, place: Scope) -> Node:
         values: dict[str, Any] = {}
+        names = self.names_of(place)
         for key, raw in node.deferred.items():
             try:
-                values[key] = PLANNED[key](expr.evaluate_value(raw, self.names))
+                values[key] = PLANNED[key](expr.evaluate_value(raw, names))
             except expr.Unknown:
                 continue
             except (expr.ExpressionError, ValueError) as error:
-                self.problems.append(Problem((node.section, node.id, key), str(error)))
+                self.problems.append(Problem(node.at(key), str(error), file=node.file))
         if "retry" in values:
             values["retry"] = replace(values["retry"], when=node.retry.when)
+        if "collect" in values and node.collect is not None:
+            values["collect"] = replace(values["collect"], until=node.collect.until, score=node.collect.score)
         return replace(node, deferred={}, **values)
 
-    def demand(self, node: Node, budget: Mapping[str, int]) -> Demand:
+    def demand(self, one: Instance) -> Demand:
+        """What a node holds while it runs."""
+        node, budget, declared = one.node, self.budgets, self.workflow.resources
+        if one.holds:
+            return ()
         for name, wanted in node.resources.items():
-            where = (node.section, node.id, "resources", name)
-            declared = self.workflow.resources
+            where = node.at("resources", name)
             if name not in budget:
                 if name not in declared:
                     hint = f"declare it: resources: {{{name}: …}}"
-                    self.problems.append(Problem(where, f'there is no budget named "{name}"', hint, key=True))
+                    what = f'there is no budget named "{name}"'
+                    self.problems.append(Problem(where, what, hint, key=True, file=node.file))
             elif wanted > budget[name]:
                 has = quantity.shown_amount(name, budget[name])
                 what = f"needs {quantity.shown_amount(name, wanted)}, the budget is {has}"
@@ -391,44 +599,47 @@ class _Planner:
                 hint = "" if name in declared else here
                 if name == DEVICES and self.request.devices is not None:
                     hint = f"CUDA_VISIBLE_DEVICES shows {len(self.request.devices)} here"
-                self.problems.append(Problem(where, what, hint))
+                self.problems.append(Problem(where, what, hint, file=node.file))
         return tuple(sorted(node.resources.items()))
 
-    def left_out(self, nodes: Mapping[str, Node], ordered: list[str], needs: Mapping[str, tuple[str, ...]]) -> set[str]:
-        """Nodes that will not run where all goes well: those that wait for a failure, those whose `when` is known to
-        be false, and what needs them."""
+    def left_out(
+        self, made: Mapping[str, Instance], ordered: list[str], before: Mapping[str, Sequence[str]]
+    ) -> set[str]:
+        """Points that will not be reached where all goes well: of nodes that wait for a failure, those whose `when` is
+        known to be false, and what needs them."""
         out: set[str] = set()
-        for name in ordered:
-            node, before = nodes[name], needs[name]
-            missing = sum(need in out for need in before) if out else 0
-            if before and node.trigger == "any_failed":
-                out.add(name)
-            elif missing and node.trigger == "all_succeeded":
-                out.add(name)
-            elif missing and missing == len(before) and node.trigger == "any_succeeded":
-                out.add(name)
+        for point in ordered:
+            one = made[instances.at(point)]
+            node, needs = one.node, before[point]
+            if point.endswith(instances.END):
+                if one.id in out:
+                    out.add(point)
+                continue
+            if one.parent in out:
+                out.add(point)
+                continue
+            missing = sum(need in out for need in needs) if out else 0
+            count = len(one.needs)
+            if count and node.trigger == "any_failed":
+                out.add(point)
+            elif missing and node.trigger == "all_succeeded" and not node.last:
+                out.add(point)
+            elif missing and missing == count and node.trigger == "any_succeeded":
+                out.add(point)
             elif node.when is not True and node.section == "nodes":
                 try:
-                    if expr.evaluate_value(node.when, self.names) is False:
-                        out.add(name)
+                    if expr.evaluate_value(node.when, self.names_of(one.scope)) is False:
+                        out.add(point)
                 except (expr.Unknown, expr.ExpressionError):
                     continue
         return out
 
-    def critical_path(
-        self, planned: Mapping[str, Planned], ordered: list[str], idle: Collection[str]
-    ) -> tuple[str, ...]:
-        main = [n for n in ordered if planned[n].node.section == "nodes" and not planned[n].given]
-        inside = set(main)
-        steps = {n: [m for m in planned[n].dependents if m in inside] for n in main}
-        path = graph.longest_path(main, steps, lambda n: 0.0 if n in idle else planned[n].estimate)
-        return tuple(n for n in path if n not in idle)
-
     # -- which nodes
 
-    def selection(self, nodes: Mapping[str, Node], needs: Mapping[str, tuple[str, ...]]) -> tuple[set[str], set[str]]:
-        """The nodes to run and those left out whose output they lean on."""
-        request = self.request
+    def selection(self, made: Mapping[str, Instance]) -> tuple[set[str], set[str]]:
+        """The nodes of the file to run, and those left out whose output they lean on."""
+        request, nodes = self.request, self.workflow.nodes
+        needs = instances.lifted(made, {one.id: one.needs for one in made.values()})
         for option, names in (("--from", request.start_from), ("--until", request.until), ("--only", request.only)):
             for name in names:
                 if name not in nodes or nodes[name].section != "nodes":
@@ -446,154 +657,78 @@ class _Planner:
 
     # -- files
 
-    def check_folders(self, nodes: Mapping[str, Node], root: str) -> None:
+    def check_folders(self, made: Mapping[str, Instance]) -> None:
         """A `cwd` that is known before the run lies in the root folder."""
-        names = scope.before(self.params, self.env, self.workflow.vars, dict.fromkeys(self.run, expr.UNKNOWN))
-        names.update(reads=expr.UNKNOWN, writes=expr.UNKNOWN)
-        for node in nodes.values():
-            if node.cwd is None:
+        unknown = {"reads": expr.UNKNOWN, "writes": expr.UNKNOWN}
+        run = dict.fromkeys(self.run, expr.UNKNOWN)
+        top = {**scope.before(self.params, self.env, self.workflow.vars, run), **unknown}
+        for one in made.values():
+            node = one.node
+            if node.cwd is None or one.holds:
                 continue
+            names = top if one.parent is None else {**self.names_of(one.scope), **unknown}
             try:
-                confined(expr.evaluate_value(node.cwd, names), root)
+                confined(expr.evaluate_value(node.cwd, names), self.root)
             except expr.Unknown:
                 continue
             except (expr.ExpressionError, ValueError) as error:
-                self.problems.append(Problem((node.section, node.id, "cwd"), str(error)))
+                self.problems.append(Problem(node.at("cwd"), str(error), file=node.file))
 
-    def add_file_edges(self, nodes: Mapping[str, Node], needs: dict[str, tuple[str, ...]], root: str) -> None:
-        """A path that one node writes and another reads is an edge; two unordered writers are a fault."""
-        writers: dict[str, list[str]] = {}
-        reads: dict[str, list[str]] = {}  # by path: many nodes may seek the same
-        for name, node in nodes.items():
-            if node.writes or node.reads:
-                for path in self.paths(node, "writes", root):
-                    others = writers.setdefault(path, [])
-                    if name not in others:
-                        others.append(name)
-                if node.section == "nodes":
-                    for path in self.paths(node, "reads", root):
-                        reads.setdefault(path, []).append(name)
-        if not writers:
-            return
-        index = Written(writers)
-        found: dict[str, dict[str, None]] = {}
-        possible: dict[str, dict[str, None]] = {}
-        for path, readers in reads.items():
-            for written, sure in index.matching(path):
-                for writer in writers[written]:
-                    for name in readers if nodes[writer].section == "nodes" else ():
-                        if writer != name:
-                            (found if sure else possible).setdefault(name, {})[writer] = None
-        for more in (found, _without_circles(possible, needs, found)):
-            for name, names in more.items():
-                needs[name] = tuple(dict.fromkeys((*needs[name], *names)))
-        self.check_writers(nodes, needs, writers)
-
-    def check_writers(
-        self, nodes: Mapping[str, Node], needs: Mapping[str, tuple[str, ...]], writers: Mapping[str, list[str]]
-    ) -> None:
-        """Two writers of a path, or one of a folder and one of what lies in it, come one after the other."""
-        shared = {path: names for path, names in writers.items() if len(names) > 1}
-        inside: dict[str, list[str]] = {}  # written folders, and what is written in them
-        for path in writers:
-            for parent in parents(path):
-                if parent in writers:
-                    inside.setdefault(parent, []).append(path)
-        if not shared and not inside:
-            return
-        place = {name: i for i, name in enumerate(graph.order(needs))}
-        for path, names in shared.items():
-            ordered = sorted(names, key=lambda n: (nodes[n].section == "finally", place.get(n, 0)))
-            for one, other in pairwise(ordered):
-                if nodes[one].section == nodes[other].section and not _comes_after(other, one, needs, place):
-                    where = (nodes[other].section, other, "writes")
-                    what = f'"{path}" is written by "{one}" too, and neither comes after the other'
-                    self.problems.append(Problem(where, what, "let one need the other, or write two files"))
-        after = graph.successors(needs) if inside else {}
-        for folder, files in inside.items():
-            for one in writers[folder]:
-                found = {n: path for path in files for n in writers[path] if nodes[n].section == nodes[one].section}
-                for other in _strangers(one, found, needs, after, place):
-                    where = (nodes[other].section, other, "writes")
-                    inner = f'"{found[other]}" lies in "{folder}", which "{one}" writes'
-                    what = f"{inner}, and neither comes after the other"
-                    self.problems.append(Problem(where, what, "let one need the other, or write to another folder"))
-
-    def paths(self, node: Node, key: str, root: str) -> Iterator[str]:
+    def paths(self, one: Instance, key: str) -> Iterator[str]:
         """The paths under `reads` or `writes` that are known before the run, checked and made plain."""
+        node = one.node
         raw = getattr(node, key)
-        whole: Where = (node.section, node.id, key)
+        whole: Where = node.at(key)
         parts: Iterable[tuple[Where, object]] = [(whole, raw)]
         if isinstance(raw, (dict, list, tuple)):
             named = raw.items() if isinstance(raw, dict) else enumerate(raw)
             parts = (((*whole, name), part) for name, part in named)
+        names = self.names_of(one.scope)
         for where, part in parts:
             try:
-                value = expr.evaluate_value(part, self.names)
+                value = expr.evaluate_value(part, names)
             except expr.Unknown:
                 continue
             except expr.ExpressionError as error:
-                self.problems.append(Problem(where, str(error)))
+                self.problems.append(Problem(where, str(error), file=node.file))
                 continue
             for path in value if isinstance(value, list) else [value]:
                 try:
-                    yield confined(path, root)
+                    yield based(confined(path, self.root), one.scope.base)
                 except ValueError as error:
-                    self.problems.append(Problem(where, str(error)))
+                    self.problems.append(Problem(where, str(error), file=node.file))
 
 
-def _without_circles(
-    possible: Mapping[str, Collection[str]], *sure: Mapping[str, Collection[str]]
-) -> Mapping[str, Collection[str]]:
-    """Those of the possible needs that lie on no circle: what only may be must not make a sound file wrong."""
-    if not possible:
-        return possible
-    names = sure[0]
-    joined = {name: {n for needs in (*sure, possible) for n in needs.get(name, ())} for name in names}
-    # No circle leads to the first, and from the second none can be reached.
-    before, behind = set(graph.order(joined)), set(graph.order(graph.successors(joined)))
-    return {n: [need for need in needs if n in behind or need in before] for n, needs in possible.items()}
+def _without(made: Mapping[str, Instance], chosen: set[str], given: set[str]) -> dict[str, Instance]:
+    """What is chosen, with all inside of it; and what is given, with nothing in it and no needs."""
+    kept: dict[str, Instance] = {}
+    for name, one in made.items():
+        if one.parent is None:
+            if name in chosen:
+                kept[name] = one
+            elif name in given:
+                one.needs, one.children = [], []
+                kept[name] = one
+        elif one.parent in kept and one.parent not in given:
+            kept[name] = one
+    for one in kept.values():
+        one.needs = [need for need in one.needs if need in kept]
+    return kept
 
 
-def _comes_after(later: str, earlier: str, needs: Mapping[str, tuple[str, ...]], place: Mapping[str, int]) -> bool:
-    """Whether a path of edges leads from `earlier` to `later`; looks at nothing that stands before `earlier`."""
-    first = place.get(earlier, 0)
-    seen = {later}
-    todo = [later]
-    while todo:
-        for need in needs[todo.pop()]:
-            if need == earlier:
-                return True
-            if need not in seen and place.get(need, 0) > first:
-                seen.add(need)
-                todo.append(need)
-    return False
-
-
-def _strangers(
-    one: str,
-    others: Iterable[str],
-    needs: Mapping[str, Collection[str]],
-    after: Mapping[str, Collection[str]],
-    place: Mapping[str, int],
-) -> list[str]:
-    """Those of `others` that no path of edges joins with `one`; looks at nothing that stands beyond them."""
-    kin = {one, *needs[one], *after[one]}  # mostly that is all
-    left = [name for name in others if name not in kin]
-    if not left:
-        return []
-    places = [place.get(name, 0) for name in (one, *left)]
-    first, last = min(places), max(places)
-    for steps in (needs, after):
-        seen = {one}
-        todo = [one]
-        while todo:
-            for name in steps[todo.pop()]:
-                if name not in seen and first <= place.get(name, 0) <= last:
-                    seen.add(name)
-                    todo.append(name)
-        kin |= seen
-    return [name for name in left if name not in kin]
+def _chain(
+    one: Instance,
+    made: Mapping[str, Instance],
+    chains: Mapping[str, tuple[str, float, int] | None],
+    tails: Mapping[str, float],
+) -> tuple[str, float, int] | None:
+    """The innermost item of a group that a node lies in."""
+    if one.parent is None:
+        return None
+    item = one.scope.item
+    if item is not None and one.node.inner is not None:
+        return one.id, tails.get(one.id, 0.0), item.index
+    return chains.get(one.parent)
 
 
 class SelectionError(Exception):
@@ -604,23 +739,53 @@ class SelectionError(Exception):
         self.option, self.name, self.known = option, name, known
 
 
-def lower_bounds(planned: Sequence[Planned], budget: Mapping[str, int], concurrency: int) -> dict[str, float]:
-    """What no schedule of these nodes, in order, can undercut: the longest path, and for each budget all work divided
-    by it. Seconds."""
+def critical_path(
+    planned: Mapping[str, Planned],
+    ordered: list[str],
+    before: Mapping[str, Sequence[str]],
+    lengths: Mapping[str, float],
+) -> tuple[str, ...]:
+    """The nodes of one longest path."""
+    nodes = {point: planned[instances.at(point)] for point in ordered}
+    main = [p for p in ordered if nodes[p].node.section == "nodes" and not nodes[p].given]
+    inside = set(main)
+    after: dict[str, list[str]] = {point: [] for point in main}
+    for point in main:
+        for need in before[point]:
+            if need in inside:
+                after[need].append(point)
+    path = graph.longest_path(main, after, lengths.__getitem__)
+    return tuple(p for p in path if not nodes[p].holds or (not nodes[p].children and not p.endswith(instances.END)))
+
+
+def lower_bounds(
+    planned: Mapping[str, Planned],
+    ordered: Iterable[str],
+    before: Mapping[str, Sequence[str]],
+    lengths: Mapping[str, float],
+    budget: Mapping[str, int],
+    concurrency: int,
+) -> dict[str, float]:
+    """What no schedule of these nodes can undercut: the longest path, and for each budget all work divided by it.
+
+    `ordered` are points of such `lengths`, each after those `before` it. Seconds."""
     work: dict[str, float] = {}
     ends: dict[str, float] = {}  # the earliest
     slots = 0.0
     path = 0.0
-    for node in planned:
+    for point in ordered:
+        node = planned[instances.at(point)]
         if node.node.section != "nodes":
             continue
-        before = [ends[need] for need in node.needs if need in ends]
-        first = min(before, default=0.0) if node.node.trigger == "any_succeeded" else max(before, default=0.0)
-        ends[node.id] = first + node.estimate  # 0 for what is given
-        if node.given:
+        earlier = [ends[need] for need in before[point] if need in ends]
+        any_ = node.node.trigger == "any_succeeded" and not point.endswith(instances.END)
+        first = min(earlier, default=0.0) if any_ else max(earlier, default=0.0)
+        ends[point] = first + lengths[point]  # 0 for what is given
+        path = max(path, ends[point])
+        if node.given or node.holds:
             continue
-        slots += node.estimate
-        path = max(path, ends[node.id])
+        if not node.node.slotless:
+            slots += node.estimate
         for name, wanted in node.demand:
             work[name] = work.get(name, 0.0) + node.estimate * wanted
     # So many slots are enough for all; a number of 4,000 digits would divide no float.

@@ -29,9 +29,18 @@ def priority(node: Planned, plan: Plan, state: RunState) -> Rank:
     Whoever has waited longer for `aging` is a level ahead. That is counted from the moment of becoming ready, so
     the order of two waiting nodes never changes, and in tenths, in whole numbers: nodes of one tenth are of one age.
     """
-    ready = state.ready_moment(node.id)
+    ready = state.ready_moment(node.id if node.chain is None else node.chain[0])
     level = level_at(node.standing.rises, ready)
-    return (age(ready, plan.aging) - 10 * level, -score(node, plan, state), -node.tail)
+    return (age(ready, plan.aging) - 10 * level, -score(node, plan, state), *path(node))
+
+
+def path(node: Planned) -> Rank:
+    """The longest remaining path first. What belongs to an item of a group goes by that of the whole item, then by the
+    place of the item: so an item that was begun comes to its end before others begin, and first results come early."""
+    if node.chain is None:
+        return (-node.tail, 0.0, 0.0)
+    _, tail, place = node.chain
+    return (-tail, float(place), -node.tail)
 
 
 def fair(node: Planned, plan: Plan, state: RunState) -> Rank:
@@ -46,7 +55,7 @@ def deadline(node: Planned, plan: Plan, state: RunState) -> Rank:
 
 def critical_path(node: Planned, plan: Plan, state: RunState) -> Rank:
     """The longest remaining path of estimated time first."""
-    return (-node.tail,)
+    return path(node)
 
 
 POLICIES: Mapping[str, Callable[[Planned, Plan, RunState], Rank]] = {
@@ -68,7 +77,9 @@ def age(moment: float, aging: float) -> int:
 
 
 def score(node: Planned, plan: Plan, state: RunState) -> float:
-    """The score of a node that became ready, with its bonus for each failed attempt."""
-    at_start, spec = node.standing.score, node.node
+    """The score of a node that became ready, with its bonus for each failed attempt; in an item of a group, the item's:
+    else what is nearer to the end would matter less."""
+    whole = node if node.chain is None else plan.nodes[node.chain[0]]
+    at_start, spec = whole.standing.score, node.node
     now = later(at_start, spec.deadline, plan.weights["deadline"], state.ready_moment(node.id))
     return round(now + RETRY_BONUS * state.nodes[node.id].tries, 9)

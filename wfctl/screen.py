@@ -184,11 +184,13 @@ def watching(json: bool) -> Watching:
             end=lambda record: _drain(lines, eyes),
         )
     screen = Screen.of(sys.stderr)
+    ear = _ear(screen)
     view: Plain | None = None
 
     def begin(record: Record) -> None:
         nonlocal view
         view = _view(error, _tail_of(record), screen)
+        view.typing = ear >= 0 and not record.state.no_wait
         view.begin(record.state)
 
     def end(record: Record) -> None:
@@ -209,8 +211,17 @@ def watching(json: bool) -> Watching:
         events=lambda events, state: view.events(events, state) if view else None,
         end=end,
         warn=warn,
+        ear=ear,
         paused=lambda on: view.pause(on) if view else None,
     )
+
+
+def _ear(screen: Screen) -> int:
+    """Where a person can type who sees a question on this screen."""
+    try:
+        return sys.stdin.fileno() if screen.live and sys.stdin and sys.stdin.isatty() else -1
+    except (OSError, ValueError):
+        return -1
 
 
 def searching(stream: TextIO, seconds: float) -> Tell | None:

@@ -4,44 +4,27 @@ Knows nothing of YAML, of parameters' values, of the machine or of a run."""
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from types import NoneType
 from typing import Any
 
 from wfctl import expr, graph, quantity
-from wfctl.errors import Problem, UsageError, Where, dotted
+from wfctl.errors import Problem, Where
 from wfctl.jobs import Kind
-from wfctl.node import Node, NodeReader, Value, one_of
+from wfctl.level import LATER_IN_NODE, Level, cycle_text
+from wfctl.node import ITEM, Node, Value, one_of
 from wfctl.record import dataclass
 from wfctl.values import within
 
-KINDS = ("run", "call", "http", "sql", "files", "notify", "ask", "workflow", "nodes")
-NODE_KEYS = frozenset(
-    "description needs when trigger env secrets cwd with shell args stdin stdout params outputs expect timeout retry"
-    " continue_on_error priority deadline business_value user_level group estimate resources limit reads writes"
-    " idempotency checkpoint compensate compensate_when pivot for_each key max_parallel collect detach".split()
-)
-"""What a node may say beside its kind."""
 SCHEDULING = ("policy", "weights", "aging", "groups")
 
 RUN_NAMES: Mapping[str, None] = dict.fromkeys(("id", "started"))
-RUN_NAMES_AT_END: Mapping[str, None] = dict.fromkeys(("id", "started", "state", "failed", "failed_nodes", "rollback"))
 
 # What FORMAT has and this version has not: refused at load, never at run. The values are those
 # that ask for nothing and so are harmless.
 _LATER_IN_FILE: Mapping[str, tuple[object, ...]] = {"rollback": ()}
-_LATER_IN_NODE: Mapping[str, tuple[object, ...]] = {
-    "idempotency": (False,),
-    "checkpoint": (False,),
-    "compensate": (),
-    "compensate_when": (),
-    "pivot": (False,),
-    "for_each": (),
-    "key": (),
-    "max_parallel": (),
-    "collect": (),
-}
 SUPPLY: Mapping[str, Callable[[str, object], object]] = {
     "amount": quantity.amount,
     "reserve": quantity.amount,
@@ -61,7 +44,6 @@ BESIDE: Mapping[str, str] = {
 }
 """Keys of a node that belong to one kind alone."""
 
-_LATER_NAMES = ("item", "index", "key")
 
 MANY = 100
 """Problems of one file after which no more names are looked for."""
@@ -91,7 +73,7 @@ class Workflow:
     log_limit: Value = None
     outputs: Mapping[str, Value] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)
-    """Nodes of both sections; those of `finally` come last."""
+    """Nodes of both sections; those of `finally` come last. Nodes in groups are in these."""
 
     def nodes_of(self, value: Value) -> set[str]:
         """The nodes that `value` names, also through vars."""
@@ -104,59 +86,66 @@ class Workflow:
         return found
 
 
-def build(data: Mapping[str, Any], stem: str, kinds: Callable[[str], Kind | None]) -> tuple[Workflow, list[Problem]]:
+Files = Callable[[str], Mapping[str, Any] | None]
+"""The data of a sub-workflow by the name that its nodes are said to be of: the way to it from the file's own folder."""
+
+
+def build(
+    data: Mapping[str, Any],
+    stem: str,
+    kinds: Callable[[str], Kind | None],
+    files: Files = lambda name: None,
+) -> tuple[Workflow, list[Problem]]:
     """The workflow in `data`, and all that is wrong with its meaning.
 
-    `stem` names it where it has no `name`; `kinds` gives the kind of a name, None where it is not
-    available. Data of a wrong shape are passed over here: the schema has told of them. With
+    `stem` names it where it has no `name`; `kinds` gives the kind of a name, None where it is not available; `files`
+    gives what its sub-workflows say. Data of a wrong shape are passed over here: the schema has told of them. With
     problems the workflow is good for finding more of them, not for running.
     """
-    return Builder(data, kinds).build(stem)
+    return Builder(data, kinds, files).build(stem)
 
 
 class Builder:
     """Reads one document. Collects problems as it goes; never raises for what a user wrote."""
 
-    def __init__(self, data: Mapping[str, Any], kinds: Callable[[str], Kind | None]) -> None:
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        kinds: Callable[[str], Kind | None],
+        files: Files = lambda name: None,
+        file: str = "",
+        section: str | None = None,
+    ) -> None:
         self.data = data
         self.kinds = kinds
+        self.files = files
+        self.file = file
         self.problems: list[Problem] = []
-        self.sections = {
-            name: raw if isinstance(raw := data.get(name), dict) else {} for name in ("nodes", "finally")
-        }
         self.default_env = frozenset(self.mapping(self.mapping(data, "defaults"), "env"))
         self.vars: dict[str, Value] = {}
         self.needs_of_var: dict[str, set[str]] = {}
         self.secrets: tuple[str, ...] = ()
         self.secrets_of_var: dict[str, set[str]] = {}
-        self.known: dict[str, Any] = {}
+        self.subs: list[Workflow] = []
+        sections = {name: self.mapping(data, name) for name in ("nodes", "finally")}
+        self.top = Level(self, sections, {name: (name,) for name in sections}, section=section)
 
     def build(self, stem: str) -> tuple[Workflow, list[Problem]]:
         data = self.data
         self.refuse_later(data, (), _LATER_IN_FILE)
-        self.refuse_later(self.mapping(data, "defaults"), ("defaults",), _LATER_IN_NODE)
+        self.refuse_later(self.mapping(data, "defaults"), ("defaults",), LATER_IN_NODE)
         listed = data.get("secrets")
         self.secrets = tuple(dict.fromkeys(n for n in listed if isinstance(n, str))) if isinstance(listed, list) else ()
         self.vars = {k: self.compile(v, ("vars", k)) for k, v in self.mapping(data, "vars").items()}
         self.learn_names()
         self.check_vars()
-        nodes: dict[str, Node] = {}
-        for section, raws in self.sections.items():
-            for name, raw in raws.items():
-                if section == "finally" and name in self.sections["nodes"]:
-                    what = f'the id "{name}" stands in nodes as well'
-                    self.fault((section, name), what, "give one of them another id", key=True)
-                elif isinstance(raw, dict) and isinstance(name, str):
-                    node = self.node(name, raw, section)
-                    if node is not None:
-                        nodes[name] = node
-        self.check_needs(nodes)
+        nodes = self.top.nodes()
         workflow = Workflow(
             name=name if isinstance(name := data.get("name"), str) else stem,
             description=text if isinstance(text := data.get("description"), str) else "",
             params=self.params(),
             env=self.env(),
-            secrets=self.secrets,
+            secrets=tuple(dict.fromkeys([*self.secrets, *(name for sub in self.subs for name in sub.secrets)])),
             vars=self.vars,
             root=self.setting("root", "."),
             concurrency=self.setting("concurrency", None),
@@ -178,18 +167,13 @@ class Builder:
     def learn_names(self) -> None:
         """What expressions may name, as `expr` wants it: shared by all, so that 10,000 nodes cost one table."""
         data = self.data
-        nodes = {
-            name: {"output": None, "state": None, "items": None, "writes": self.path_names(raw, "writes")}
-            for raws in self.sections.values()
-            for name, raw in raws.items()
-        }
         self.at_start: dict[str, Any] = {
             "params": dict.fromkeys(self.mapping(data, "params")),
             "env": dict.fromkeys(self.mapping(data, "env")),
             "vars": dict.fromkeys(self.vars),
             "run": RUN_NAMES,
         }
-        self.known = {**self.at_start, "nodes": nodes}
+        self.known: dict[str, Any] = {**self.at_start, "nodes": self.top.names()}
         self.declared = dict.fromkeys(self.secrets)
 
     def params(self) -> dict[str, Mapping[str, Value]]:
@@ -262,8 +246,8 @@ class Builder:
         for name, raw in self.mapping(self.data, "outputs").items():
             value = outputs[name] = self.compile(raw, ("outputs", name))
             self.check_names(value, ("outputs", name), self.known)
-            for node in sorted(self.nodes_named(value)):
-                if node in self.sections["finally"] and node not in self.sections["nodes"]:
+            for node in sorted(self.top.named(expr.references_of(value))[0]):
+                if self.top.section_of(node) == "finally":
                     self.fault(("outputs", name), f'"{node}" is a finally node and has no output for others')
         return outputs
 
@@ -286,90 +270,6 @@ class Builder:
         for name, value in self.vars.items():
             for place, template in expr.templates_of(value, ("vars", name)):
                 self.check_template(template, place, self.known, secrets=True)
-
-    # -- nodes
-
-    def node(self, name: str, raw: dict[str, Any], section: str) -> Node | None:
-        where: Where = (section, name)
-        own_keys = raw.keys()
-        self.refuse_later(raw, where, _LATER_IN_NODE)
-        own_env = self.mapping(raw, "env")
-        raw = self.with_defaults(raw)
-        found = [kind for kind in KINDS if kind in raw]
-        if not found:  # then maybe one that is installed
-            found = [key for key in raw if key not in NODE_KEYS and not key.startswith("x-")]
-        if len(found) != 1:
-            return None  # the schema has told of none, or of two
-        try:
-            kind = self.kinds(found[0])
-        except UsageError as error:
-            self.fault((*where, found[0]), str(error), key=True, path="")
-            return None
-        if kind is None:
-            if found[0] in KINDS:
-                self.fault((*where, found[0]), f'the kind "{found[0]}" is not available yet', "use run", key=True)
-            elif self.hints:  # who checked the shape has told of it already
-                what = f'no kind "{found[0]}" is installed'
-                self.fault((*where, found[0]), what, "install its package, or correct the name", key=True)
-            return None
-        own = {**self.known, "run": RUN_NAMES_AT_END} if section == "finally" else self.known
-        reader = NodeReader(self, where, raw, own, own_keys)
-        fields = reader.fields()
-        self.refuse_strange(raw, own_keys, where, found[0], kind.keys)
-        faults = len(self.problems)
-        body, problems = kind.parse(raw, where, fields.get("shell"))
-        self.problems += problems
-        for place, template in kind.expressions(body, where):
-            reader.check_body(template, place, kind.secrets)
-        for key in ("reads", "writes") if len(self.problems) == faults else ():  # else the faults would be told twice
-            if more := kind.paths(body, key):
-                fields[key] = joined(fields.get(key), more)
-        fields["dynamic"] = reader.dynamic
-        if self.secrets:
-            fields["receives"] = reader.receives
-        if self.default_env:
-            fields["default_env"] = self.default_env.difference(own_env)
-        listed = raw.get("needs")
-        declared = [n for n in listed if isinstance(n, str)] if isinstance(listed, list) else []
-        inside = self.sections[section]
-        named = sorted(n for n in reader.named if n in inside and n != name)
-        for other in sorted(n for n in reader.named if n not in inside) if section == "nodes" else ():
-            self.fault(where, f'names "{other}", which is a finally node and runs after it', key=True)
-        if name in reader.named or name in declared:
-            self.fault(where, f"cycle: {name} -> {name}", "a node cannot need itself", key=True, path="")
-        if not declared and not named and str(raw.get("trigger")).startswith("any_"):
-            self.fault(reader.at("trigger"), f"{raw['trigger']} needs something that can succeed or fail", "add needs")
-        needs = tuple(dict.fromkeys([n for n in declared if n in inside and n != name] + named))
-        return Node(id=name, kind=found[0], body=body, section=section, needs=needs, **fields)
-
-    def with_defaults(self, raw: dict[str, Any]) -> dict[str, Any]:
-        defaults = self.data.get("defaults")
-        return merged(defaults, raw) if isinstance(defaults, dict) else raw
-
-    def check_needs(self, nodes: dict[str, Node]) -> None:
-        """Every need exists and lies in the same section; nothing needs itself by a detour."""
-        known = {name for raws in self.sections.values() for name in raws}
-        for section, raws in self.sections.items():
-            for name, raw in raws.items():
-                declared = self.with_defaults(raw).get("needs") if isinstance(raw, dict) else None
-                holder: Where = (section, name) if isinstance(raw, dict) and "needs" in raw else ("defaults",)
-                path = dotted((*holder, "needs"))
-                for i, need in enumerate(declared if isinstance(declared, list) else ()):
-                    where = (*holder, "needs", i)
-                    if not isinstance(need, str):
-                        continue  # the schema has told of it
-                    if need not in known:
-                        near = (expr.closest(need, known) if self.hints else "") or "declare it, or take it out"
-                        self.fault(where, f'no node named "{need}"', near, path=path)
-                    elif section == "finally" and need in self.sections["nodes"]:
-                        self.fault(where, f'"{need}" has always ended when finally begins', "take it out", path=path)
-                    elif section == "nodes" and need not in raws:
-                        what = f'"{need}" is a finally node; it runs after all others'
-                        self.fault(where, what, "take it out", path=path)
-        edges = {name: [n for n in node.needs if n in nodes] for name, node in nodes.items()}
-        for loop in graph.cycles(edges):
-            where = (nodes[loop[0]].section, loop[0])
-            self.fault(where, cycle_text(loop), "take out one of these needs", key=True, path="")
 
     # -- tools
 
@@ -396,6 +296,19 @@ class Builder:
         """The names under `reads` or `writes`, None where anything may follow."""
         value = raw.get(key) if isinstance(raw, dict) else None
         return dict.fromkeys(value) if isinstance(value, dict) else None
+
+    def sub(self, file: str, data: Mapping[str, Any], section: str) -> Workflow:
+        """Another file, whose nodes join those of `section`."""
+        inside = Builder(data, self.kinds, self.files, file, section)
+        workflow, problems = inside.build(_stem(file))
+        self.problems += [replace(p, file=p.file or file) for p in problems]
+        self.subs.append(workflow)
+        return workflow
+
+    def with_defaults(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """The keys of a node, those that the file has for all nodes under them."""
+        defaults = self.data.get("defaults")
+        return merged(defaults, raw) if isinstance(defaults, dict) else raw
 
     def refuse_strange(
         self, raw: Mapping[str, Any], own: Iterable[str], where: Where, kind: str, keys: Iterable[str]
@@ -436,9 +349,9 @@ class Builder:
         """Every name in it is known; no secret is in it but where the place may hold `secrets`."""
         for reference in template.references:
             name = reference.path[0]
-            if name in _LATER_NAMES and name not in known:
-                what = f'"{name}" is not available yet'
-                self.problems.append(Problem(where, what, "take it out", offset=reference.offset))
+            if name in ITEM and name not in known:
+                what = f'"{name}" is that of an item, and there is no for_each around this'
+                self.problems.append(Problem(where, what, "add for_each, or take it out", offset=reference.offset))
                 known = {**known, name: None}
             elif name == "secrets":
                 known = {**known, name: self.declared}
@@ -478,26 +391,9 @@ class Builder:
                     found |= self.secrets_of_var.get(reference.path[1], set())
         return found
 
-    def nodes_named(self, value: Value) -> set[str]:
-        """The nodes whose outputs decide `value`, also through vars."""
-        return self.nodes_of(expr.references_of(value))
 
-    def nodes_of(self, references: Iterable[expr.Reference]) -> set[str]:
-        found: set[str] = set()
-        for reference in references:
-            if len(reference.path) > 1:
-                if reference.path[0] == "nodes":
-                    found.add(reference.path[1])
-                elif reference.path[0] == "vars":
-                    found |= self.needs_of_var.get(reference.path[1], set())
-        return {name for name in found if any(name in raws for raws in self.sections.values())}
-
-
-def joined(paths: Value, more: tuple[Value, ...]) -> Value:
-    """The paths of a node and those that its kind adds; they have no names of their own."""
-    if isinstance(paths, Mapping):
-        return {**paths, **{f"({i})": path for i, path in enumerate(more)}}
-    return [*(paths if isinstance(paths, (list, tuple)) else [] if paths is None else [paths]), *more]
+def _stem(file: str) -> str:
+    return posixpath.basename(file).rsplit(".", 1)[0]
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -511,9 +407,3 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         else:
             result[key] = value
     return {key: value for key, value in result.items() if value is not None or key in over}
-
-
-def cycle_text(loop: list[str]) -> str:
-    """`cycle: a -> b -> a`, shortened in the middle where it is long."""
-    shown = loop if len(loop) <= 13 else [*loop[:6], f"({len(loop) - 12} more)", *loop[-6:]]
-    return f"cycle: {' -> '.join(shown)}"

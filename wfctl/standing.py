@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from math import inf
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from wfctl.record import dataclass
@@ -61,15 +62,17 @@ def standings(
     lengths: Mapping[str, float],
     budget: Mapping[str, int],
     weights: Mapping[str, float],
+    known: Mapping[str, Standing] = MappingProxyType({}),
 ) -> dict[str, Standing]:
     """The standing of every node of `ordered`: each after all it needs; `after` has those that need it.
 
     A level is inherited by all that a node needs, the higher wins: else what matters would wait for what does not
     (priority inheritance). A deadline is inherited less the time that those in between take, which makes earliest
-    deadline first right where nodes need each other (Blazewicz 1976; Chetto, Silly and Bouchentouf 1990).
+    deadline first right where nodes need each other (Blazewicz 1976; Chetto, Silly and Bouchentouf 1990). That of what
+    is `known` is given.
     """
     longest = max(tails.values(), default=0.0)
-    found: dict[str, Standing] = {}
+    found: dict[str, Standing] = dict(known)
     for name in reversed(ordered):
         node = nodes[name]
         path = tails[name] / longest if longest > 0 else None

@@ -11,9 +11,11 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from wfctl import events as ev
-from wfctl import graph
+from wfctl import graph, instances
 from wfctl.budget import Budget, Wish
 from wfctl.errors import Bug
+from wfctl.items import Item
+from wfctl.nests import Nests
 from wfctl.noderun import (
     BAD,
     CANCELLED,
@@ -28,6 +30,7 @@ from wfctl.noderun import (
     SKIPPED,
     TIMED_OUT,
     WAITING,
+    WAITING_INPUT,
     NodeRun,
     NodeState,
 )
@@ -45,6 +48,7 @@ class RunStatus(StrEnum):
 
     RUNNING = "running"
     INTERRUPTED = "interrupted"
+    WAITING_INPUT = "waiting_input"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
 
@@ -76,6 +80,8 @@ class RunState:
         self.tokens: dict[str, float] = {}  # of rates, as `Budget` keeps them
         self.course: ev.RunPlanned | None = None  # what is followed
         self.nodes = {name: NodeRun() for name in plan.nodes}
+        self.grown: dict[str, list[tuple[str, Any]]] = {}  # items that joined: keys and values, by `for_each`
+        self.no_wait = False  # for people: the run ends where only they could go on
         self._rank = POLICIES[plan.policy]
         self._derive()
 
@@ -112,21 +118,29 @@ class RunState:
 
     def admits(self, planned: Planned) -> bool:
         """Whether another attempt of a node may begin, although the run may be failing."""
+        if not self.nests.admits(planned):
+            return False
         if planned.node.section == "finally":
             return True
         if self.timed_out:
             return False
-        return not self.failed_nodes or self.plan.on_failure == "continue" or planned.node.trigger in FOR_FAILURES
+        on_failure = planned.node.trigger in FOR_FAILURES or planned.node.last
+        return not self.failed_nodes or self.plan.on_failure == "continue" or on_failure
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more node may run at all."""
+        return self.budget.has_room
 
     def best_ready(self, now: float) -> str | None:
         """The best-ranked ready node that fits slots and resources, and delays none that is before it."""
-        if len(self.running) >= self.plan.concurrency:
+        if not self.has_room:
             return None
         return self.ready.best(self.budget, now, self.plan.aging)
 
     def next_change(self, now: float) -> float | None:
         """When a ready node may start although nothing has ended: a token comes, or it is late by the plan."""
-        if len(self.running) >= self.plan.concurrency:
+        if not self.has_room:
             return None
         token = self.budget.next_change(now) if len(self.ready) else None
         moments = [moment for moment in (token, self.ready.next_release()) if moment is not None]
@@ -165,7 +179,7 @@ class RunState:
 
     def next_cancelled(self) -> str | None:
         """A node that does not start any more because the run is failing."""
-        return self._first(self._to_cancel, lambda run: run.state in (WAITING, READY, RETRYING))
+        return self._first(self._to_cancel, lambda run: run.state in (WAITING, READY, RETRYING, WAITING_INPUT))
 
     def next_unjudged(self) -> str | None:
         """A node whose trigger holds and whose `when` is to be evaluated."""
@@ -174,6 +188,21 @@ class RunState:
     def next_to_stop(self) -> str | None:
         """A running node that is to be told to end."""
         return self._first(self._to_stop, lambda run: run.state is RUNNING)
+
+    def next_to_ask(self) -> str | None:
+        """A node that asks a person, and has not asked yet."""
+        return self._first(self._to_ask, lambda run: run.state is READY)
+
+    def next_answer_limit(self) -> float | None:
+        """When the time of the next question is up."""
+        return min((at for name in self.asking if (at := self.nodes[name].asked[1]) is not None), default=None)
+
+    def next_answer_due(self, now: float) -> str | None:
+        """A node whose question was not answered in time."""
+        limit = self.next_answer_limit() if self.asking else None
+        if limit is None or limit > now:
+            return None
+        return next(name for name in self.asking if self.nodes[name].asked[1] == limit)
 
     def next_retry(self) -> tuple[float, str] | None:
         """The retry that is due first: when, and of which node."""
@@ -189,6 +218,41 @@ class RunState:
         """The engine has told the node to end. No fact: it is asked again after a crash."""
         self._to_stop.popleft()
 
+    # -- what follows inside of others
+
+    def let_begin(self, node: str) -> None:
+        """What a node lies in is open: it begins when its needs allow."""
+        run = self.nodes[node]
+        if run.state is WAITING and not run.judged:
+            self._judge(node, run)
+
+    def to_cancel(self, node: str) -> None:
+        """It is not to begin any more."""
+        self._to_cancel.append(node)
+
+    def to_stop(self, node: str, reason: str) -> None:
+        """It runs, and is to be ended."""
+        if node not in self.asked:
+            self.asked[node] = reason
+            self._to_stop.append(node)
+
+    def end_quietly(self, node: str, state: NodeState, reason: str) -> None:
+        """What lay in another that has ended will not run. That follows from the end of the other: it is no fact."""
+        run, planned = self.nodes[node], self.plan.nodes[node]
+        self._leave_queue(node, run.state, planned)
+        run.state = state
+        run.reason = reason
+        run.finished = self.time
+        self._ended(node, run)
+
+    def _leave_queue(self, node: str, old: NodeState, planned: Planned) -> None:
+        if old is READY and node in self.ready:
+            self.ready.remove(node)
+            if node in self.refused:
+                self.ask_again()  # it is another's turn to wait for that
+        elif old is WAITING_INPUT:
+            self.asking.pop(node, None)
+
     def _first(self, queue: deque[str], still: Callable[[NodeRun], bool]) -> str | None:
         while queue:
             if still(self.nodes[queue[0]]):
@@ -197,7 +261,9 @@ class RunState:
         return None
 
     def _wish(self, planned: Planned) -> Wish:
-        return self.budget.wish(planned.demand, planned.estimate if planned.estimated else None)
+        return self.budget.wish(
+            planned.demand, planned.estimate if planned.estimated else None, planned.node.slotless
+        )
 
     # -- facts
 
@@ -216,13 +282,12 @@ class RunState:
         new = MOVES.get((old, type(event)))
         if new is None:
             raise Bug(f"{event.name}: node {name} is {old}")
-        if old is RUNNING:
+        if old is RUNNING and name in self.running:
             self._give_back(name)
             self.ready.ended(name, getattr(event, "seconds", 0.0))
-        elif old is READY:
-            self.ready.remove(name)
-            if name in self.refused:
-                self.ask_again()  # it is another's turn to wait for that
+        else:
+            self.asked.pop(name, None)
+            self._leave_queue(name, old, self.plan.nodes[name])
         run.state = new
         _NODE_FACTS[type(event)](self, run, self.plan.nodes[name], event)
         if run.state in FINAL:
@@ -230,7 +295,53 @@ class RunState:
 
     def _node_ready(self, run: NodeRun, planned: Planned, event: ev.NodeReady) -> None:
         run.ready_at = event.time
-        self._push_ready(planned)
+        self._make_ready(planned)
+
+    def _make_ready(self, planned: Planned) -> None:
+        if planned.node.kind == "ask":
+            self._to_ask.append(planned.id)
+        else:
+            self._push_ready(planned)
+
+    def _node_opened(self, run: NodeRun, planned: Planned, event: ev.NodeOpened) -> None:
+        if event.items is not None:
+            self._grow(planned.id, [(key, value) for key, value in event.items])
+        self._open(run, planned)
+
+    def _open(self, run: NodeRun, planned: Planned) -> None:
+        run.state = RUNNING
+        run.started = run.first_started = run.ready_at = self.time
+        run.finished = None
+        run.reason = run.error = ""
+        self.nests.open(planned.id)
+
+    def _grow(self, name: str, items: list[tuple[str, Any]]) -> None:
+        """Let the items of a `for_each` join."""
+        self.grown[name] = items
+        joined = self.plan.grow(name, [Item(key, value, i) for i, (key, value) in enumerate(items)])
+        for node in joined:
+            planned = self.plan.nodes[node]
+            run = self.nodes[node] = NodeRun()
+            self.open[planned.node.section] += 1
+            run.left = len(planned.needs)
+            for need in planned.needs:
+                if self.nodes[need].state in FINAL:
+                    self._count(run, self.plan.nodes[need], self.nodes[need])
+
+    def _shrink(self, name: str) -> None:
+        """Let them leave again: others will come."""
+        if self.grown.pop(name, None) is not None:
+            for node in self.plan.shrink(name):
+                del self.nodes[node]
+                self.grown.pop(node, None)
+
+    def _node_asked(self, run: NodeRun, planned: Planned, event: ev.NodeAsked) -> None:
+        run.started = event.time
+        run.finished = None
+        run.attempt += 1
+        run.reason = run.error = ""
+        run.asked = [event.message, event.until, list(event.choices)]
+        self.asking[planned.id] = None
 
     def _node_started(self, run: NodeRun, planned: Planned, event: ev.NodeStarted) -> None:
         run.attempt = event.attempt
@@ -260,6 +371,7 @@ class RunState:
         self._attempt_ended(run, event)
         run.output = event.output
         run.stored = event.stored
+        run.won = event.won
 
     def _node_retrying(self, run: NodeRun, planned: Planned, event: ev.NodeRetrying) -> None:
         self._attempt_ended(run, event)
@@ -275,9 +387,17 @@ class RunState:
             run.state = TIMED_OUT
         if planned.node.continue_on_error:
             return
+        around = planned
+        while around.parent is not None:  # a group fails at once, and so does what that lies in
+            around = self.plan.nodes[around.parent]
+            if around.node.each is not None:
+                return  # it counts through its `collect`
+            self.nests.failing(around.id)
+            if around.node.continue_on_error:
+                return
         if planned.node.section == "finally":
             self.finally_failed = True
-        else:
+        elif event.reason != "inner":  # what failed inside is among them
             first = not self.failing
             self.failed_nodes[planned.id] = None
             if first:
@@ -307,11 +427,17 @@ class RunState:
     def _run_started(self, event: ev.RunStarted) -> None:
         self.id = event.run
         self.started = self.began = event.time
+        self.no_wait = event.no_wait
         self.ready = self._queue()  # who is ready from the start waits since now
         for name, run in self.nodes.items():
+            planned = self.plan.nodes[name]
             if run.state is READY:
                 run.ready_at = event.time
-                self._push_ready(self.plan.nodes[name])
+                if planned.node.kind != "ask":
+                    self._push_ready(planned)
+            elif run.state is RUNNING:  # what holds others, and was open from the start
+                run.started = run.first_started = run.ready_at = event.time
+        self.nests.paused()
 
     def _run_resumed(self, event: ev.RunResumed) -> None:
         """What ran is interrupted, and so runs again, as does what failed and what did not run because of it.
@@ -332,6 +458,7 @@ class RunState:
         self.halted, self.paused = "", 0.0
         self.finished = self.exit_code = self.signal = None
         self.stopping = self.at_once = self.finally_failed = False
+        self.no_wait = event.no_wait
         self.only_finally = decided
         if not decided:
             self.settled = None
@@ -342,24 +469,55 @@ class RunState:
         self._forget(set(event.again), finally_only=decided)
         self._derive()
 
+    def _again(self, asked: set[str]) -> tuple[set[str], set[str]]:
+        """What runs again where these are asked for: they, all that needs them, and all inside of such; and what those
+        lie in, which is opened again and keeps what else is inside."""
+        again: set[str] = set()
+        around: set[str] = set()
+        todo = [(name, True) for name in asked]
+        while todo:
+            name, whole = todo.pop()
+            planned = self.plan.nodes[name]
+            if name in again or (not whole and name in around):
+                continue
+            (again if whole else around).add(name)
+            todo += [(other, True) for other in planned.dependents]
+            if whole:
+                todo += [(child, True) for child in planned.children]
+            if planned.parent is not None:
+                todo.append((planned.parent, False))
+        return again, around - again
+
     def _forget(self, asked: set[str], finally_only: bool) -> None:
         """Begin anew with every node that has not succeeded, and with what `asked` leads to."""
-        needs = {name: planned.needs for name, planned in self.plan.nodes.items()}
-        again = graph.reach(asked, {n: p.dependents for n, p in self.plan.nodes.items()}) if asked else set()
+        again, around = self._again(asked) if asked else (set(), set())
         anew: set[str] = set()
-        for name in graph.order(needs):
+        kept: set[str] = set()  # of what holds others: then all inside stays
+        for name in self._in_order():
             run, planned = self.nodes[name], self.plan.nodes[name]
-            if planned.node.section == "finally":
+            if planned.parent in kept:
+                keep = True
+                if run.state not in FINAL:  # its rival had won, or it could not be of use any more
+                    run.state, run.reason, run.finished = CANCELLED, "superseded", self.time
+            elif planned.node.section == "finally":
                 keep = finally_only and run.state in FINAL
             elif finally_only:
                 keep = True
             elif run.state is SKIPPED:
-                keep = name not in again and not any(need in anew for need in planned.needs)
+                keep = name not in again | around and not any(need in anew for need in planned.needs)
+                keep = keep and planned.parent not in anew
             else:
                 tolerated = planned.node.continue_on_error and run.state in (FAILED, TIMED_OUT)
-                keep = (run.state in DONE or tolerated) and name not in again
+                keep = (run.state in DONE or tolerated) and name not in again and name not in around
             if keep:
+                if planned.holds and run.state in FINAL:
+                    kept.add(name)
                 continue
+            if planned.holds and run.state is RUNNING and name not in again and name not in around:
+                run.first_started = self.time  # it stays open
+                continue
+            if run.state is WAITING_INPUT and name not in again:
+                continue  # the question stands
             anew.add(name)
             if run.state is RETRYING and name not in again:
                 continue  # its retry is due when it was due
@@ -368,12 +526,19 @@ class RunState:
                 # The attempt counts for its number, not for `retry.attempts`: nothing of the work failed.
                 fresh.tries = max(0, run.tries - 1)
                 fresh.first_started = run.first_started if fresh.tries else None
+        for name in [name for name in self.grown if name in again]:
+            self._shrink(name)  # what it is made of may be another now
+
+    def _in_order(self) -> list[str]:
+        """All nodes, each after what it needs, and after what it lies in."""
+        before = instances.points(self.plan.nodes)
+        return [point for point in graph.order(before) if not point.endswith(instances.END)]
 
     def _run_planned(self, event: ev.RunPlanned) -> None:
         self.course = event if event.order else None
         self.ready = self._queue()
         for name, run in self.nodes.items():
-            if run.state is READY:
+            if run.state is READY and self.plan.nodes[name].node.kind != "ask":
                 self._push_ready(self.plan.nodes[name])
 
     def _queue(self) -> Ready | Turns:
@@ -405,6 +570,7 @@ class RunState:
         for run in self.nodes.values():
             if run.first_started is not None and run.state in (RUNNING, RETRYING):
                 run.first_started += event.seconds
+        self.nests.paused()
 
     def _run_timed_out(self, event: ev.RunTimedOut) -> None:
         self.timed_out = True
@@ -417,7 +583,7 @@ class RunState:
         self.outputs = event.outputs
         self.stopping = False
         for name, planned in self.plan.nodes.items():
-            if planned.node.section == "finally" and not planned.needs:
+            if planned.node.section == "finally" and not planned.needs and planned.parent is None:
                 self._judge(name, self.nodes[name])
 
     def _run_finished(self, event: ev.RunFinished) -> None:
@@ -431,14 +597,25 @@ class RunState:
         """Go on under another plan: what succeeded stays, where it is still there; the rest begins anew."""
         self.time = event.time
         self.events += 1
-        old, self.plan = self.nodes, plan
+        old, before = self.nodes, self.plan
+        grown, self.grown = self.grown, {}
+        self.plan = plan
         self._rank = POLICIES[plan.policy]
         self.settled = self.course = None
-        self.nodes = {}
+        self.nodes = {name: NodeRun() for name in plan.nodes}
+        self.open = {"nodes": 0, "finally": 0}
+        for name, items in grown.items():
+            planned = plan.nodes.get(name)
+            was = before.nodes[name].node.each
+            if planned is not None and planned.node.each is not None and was is not None and not planned.children:
+                same = (was.items, was.key) == (planned.node.each.items, planned.node.each.key)
+                if same or old[name].state in DONE:
+                    self._grow(name, items)
         for name, planned in plan.nodes.items():
             run = old.get(name)
             stays = run is not None and run.state in DONE and planned.node.section == "nodes"
-            if run is not None and not stays:
+            inside = planned.parent is not None and self.nodes[planned.parent].state in DONE
+            if run is not None and not stays and not (inside and run.state in FINAL):
                 run = NodeRun(run.attempt, run.unknown or run.state is RUNNING)
             self.nodes[name] = run or NodeRun()
         self._derive()
@@ -451,17 +628,31 @@ class RunState:
         self.ready = self._queue()
         slots = min(plan.concurrency, len(plan.nodes))  # a number of 4,000 digits is slow to add
         self.budget = Budget(plan.budget, slots, plan.rates, self.tokens, plan.devices)
+        self.nests = Nests(self)
         self.running: dict[str, None] = {}
+        self.asking: dict[str, None] = {}
         self.refused: dict[str, None] = {}  # by other runs, in the order of asking
         self.asked: dict[str, str] = {}
-        self.failed_nodes: dict[str, None] = {}
-        self.ended: dict[NodeState, int] = {}
         self._doomed: deque[str] = deque()
+        self._to_ask: deque[str] = deque()
         self._to_cancel: deque[str] = deque()
         self._to_stop = deque()
         self._unjudged: deque[str] = deque()
         self._retries: list[tuple[float, str]] = []
+        self._derive_counts()
+        for name in [name for name, run in self.nodes.items() if run.state is RUNNING and plan.nodes[name].holds]:
+            self.nests.open(name)
+        for name, run in list(self.nodes.items()):
+            self._derive_one(name, run, plan.nodes[name])
+        if self.failing and self.settled is None:
+            self._start_failing("cancel" if self.timed_out else plan.on_failure)
+
+    def _derive_counts(self) -> None:
+        """How many nodes have ended and how: in all, of the needs of each, and those by which the run fails."""
+        plan = self.plan
+        self.ended: dict[NodeState, int] = {}
         self.open = {"nodes": 0, "finally": 0}
+        failed = []
         for name, planned in plan.nodes.items():
             run = self.nodes[name]
             run.left = len(planned.needs)
@@ -469,30 +660,33 @@ class RunState:
             run.judged = False
             if run.state not in FINAL:
                 self.open[planned.node.section] += 1
-            elif run.state in (FAILED, TIMED_OUT) and not planned.node.continue_on_error:
-                if planned.node.section == "nodes":
-                    self.failed_nodes[name] = None
-                else:
+            elif run.state in BAD and not self.nests.absorbed(planned):
+                if planned.node.section == "finally":
                     self.finally_failed = True
-        self.failed_nodes = dict.fromkeys(sorted(self.failed_nodes, key=lambda n: self.nodes[n].finished or 0.0))
+                elif run.reason != "inner":
+                    failed.append(name)
+        self.failed_nodes = dict.fromkeys(sorted(failed, key=lambda n: self.nodes[n].finished or 0.0))
         for name, run in self.nodes.items():
             if run.state in FINAL:
                 self.ended[run.state] = self.ended.get(run.state, 0) + 1
                 for other in plan.nodes[name].dependents:
                     self._count(self.nodes[other], plan.nodes[name], run)
-        for name, run in self.nodes.items():
-            if run.state is READY:
-                run.judged = True
-                self._push_ready(plan.nodes[name])
-            elif run.state is RETRYING and run.retry_at is not None:
-                heappush(self._retries, (run.retry_at, name))
-            elif run.state is RUNNING:
-                self.running[name] = None
-                self.budget.hold(name, self._wish(plan.nodes[name]), run.started or self.time, run.devices)
-            elif run.state is WAITING and (plan.nodes[name].node.section == "nodes" or self.settled is not None):
+
+    def _derive_one(self, name: str, run: NodeRun, planned: Planned) -> None:
+        """Take a node into the views of its state."""
+        if run.state is READY and not run.judged:
+            run.judged = True
+            self._make_ready(planned)
+        elif run.state is RETRYING and run.retry_at is not None:
+            heappush(self._retries, (run.retry_at, name))
+        elif run.state is WAITING_INPUT:
+            self.asking[name] = None
+        elif run.state is RUNNING and not planned.holds:
+            self.running[name] = None
+            self.budget.hold(name, self._wish(planned), run.started or self.time, run.devices)
+        elif run.state is WAITING and not run.judged:
+            if planned.node.section == "nodes" or self.settled is not None:
                 self._judge(name, run)
-        if self.failing and self.settled is None:
-            self._start_failing("cancel" if self.timed_out else plan.on_failure)
 
     def _push_ready(self, planned: Planned) -> None:
         since = self.nodes[planned.id].ready_at
@@ -522,6 +716,9 @@ class RunState:
             self._count(dependent, planned, run)
             if dependent.state is WAITING and not dependent.judged:
                 self._judge(other, dependent, doom=run.state is not CANCELLED)
+        if planned.holds:
+            self.nests.closed(name)
+        self.nests.ended(name)
 
     def _judge(self, name: str, run: NodeRun, doom: bool = True) -> None:
         """Hand a waiting node on, where its trigger holds or can no longer hold.
@@ -530,6 +727,8 @@ class RunState:
         reason, and not skipped; which of the two comes first in the file must not decide.
         """
         planned = self.plan.nodes[name]
+        if not self.nests.lets(planned):
+            return
         holds = TRIGGERS[planned.node.trigger](run, len(planned.needs))
         if holds is None:
             return
@@ -540,12 +739,18 @@ class RunState:
             self._doomed.append(name)
         elif planned.given:
             run.judged = False  # waits to be served, and never starts
-        elif planned.node.when is True:
+        elif planned.holds and planned.node.when is True and not self.is_open_ended(planned):
+            self._open(run, planned)
+        elif planned.node.when is True and not planned.holds:
             run.state = READY
             run.ready_at = self.time
-            self._push_ready(planned)
+            self._make_ready(planned)
         else:
             self._unjudged.append(name)
+
+    def is_open_ended(self, planned: Planned) -> bool:
+        """Whether something is still to be found out before a node opens: its items, or what it is given."""
+        return planned.id in self.plan.open_ended and planned.id not in self.grown
 
     def _start_failing(self, mode: str) -> None:
         """From now on nothing starts but nodes that wait for a failure; with `cancel`, what runs is stopped."""
@@ -553,15 +758,20 @@ class RunState:
             return
         for name, planned in self.plan.nodes.items():
             state = self.nodes[name].state
-            if planned.node.section == "nodes" and planned.node.trigger not in FOR_FAILURES:
-                if state in (WAITING, READY, RETRYING):
+            around = planned.parent
+            if around is not None and self.nodes[around].state is not RUNNING:
+                continue  # it ends with what it lies in
+            on_failure = planned.node.trigger in FOR_FAILURES or planned.node.last
+            if planned.node.section == "nodes" and not on_failure:
+                if state in (WAITING, READY, RETRYING, WAITING_INPUT):
                     self._to_cancel.append(name)
             elif state is RETRYING and not self.admits(planned):
                 self._to_cancel.append(name)
         if mode == "cancel":
-            self._to_stop = deque(n for n in self.running if self.plan.nodes[n].node.section == "nodes")
             reason = "run_timeout" if self.timed_out else "run_failing"
-            self.asked.update(dict.fromkeys(self._to_stop, reason))
+            for name in self.running:
+                if self.plan.nodes[name].node.section == "nodes":
+                    self.to_stop(name, reason)
 
     # -- a state on paper
 
@@ -570,6 +780,7 @@ class RunState:
         return {
             "run": {key: getattr(self, key) for key in _RUN_KEPT},
             "course": ev.to_data(self.course) if self.course else None,
+            "grown": [[name, items] for name, items in self.grown.items()],
             "nodes": {
                 name: [str(run.state), *(getattr(run, key) for key in NodeRun.KEPT)] for name, run in self.nodes.items()
             },
@@ -579,6 +790,8 @@ class RunState:
     def from_data(cls, plan: Plan, data: Mapping[str, Any]) -> RunState:
         """The counterpart of `to_data`. Raises KeyError, TypeError or ValueError where it does not fit the plan."""
         state = cls(plan)
+        for name, items in data.get("grown", ()):
+            state._grow(name, [(key, value) for key, value in items])
         if data["nodes"].keys() != state.nodes.keys():
             raise ValueError("the checkpoint is of another plan")
         for key in _RUN_KEPT:
@@ -592,7 +805,7 @@ class RunState:
             run.state = NodeState(word)
             for key, value in zip(NodeRun.KEPT, values, strict=True):
                 setattr(run, key, value)
-            run.devices = tuple(run.devices)
+            run.devices, run.won = tuple(run.devices), tuple(run.won)
         state._derive()
         return state
 
@@ -607,6 +820,7 @@ _RUN_KEPT = (
     "finished",
     "halted",
     "id",
+    "no_wait",
     "only_finally",
     "outputs",
     "paused",
@@ -635,6 +849,8 @@ _RUN_FACTS: Mapping[type[ev.Event], Callable[[RunState, Any], None]] = {
 
 _NODE_FACTS: Mapping[type[ev.Event], Callable[[RunState, NodeRun, Planned, Any], None]] = {
     ev.NodeReady: RunState._node_ready,
+    ev.NodeOpened: RunState._node_opened,
+    ev.NodeAsked: RunState._node_asked,
     ev.NodeStarted: RunState._node_started,
     ev.NodeSucceeded: RunState._node_succeeded,
     ev.NodeRetrying: RunState._node_retrying,

@@ -15,7 +15,7 @@ from wfctl.decide import Leavings
 from wfctl.engine import Engine, Plotter, Watcher
 from wfctl.errors import Problem
 from wfctl.executors.simulated import SimulatedExecutor
-from wfctl.jobs import Completion, Ending, Job, Message, Signalled
+from wfctl.jobs import Answer, Completion, Ending, Job, Message, Signalled
 from wfctl.plan import Plan, Planned, Request
 from wfctl.scope import During
 from wfctl.state import RunState, fold
@@ -132,9 +132,11 @@ class Simulated:
         }
 
 
-def build(data: Mapping[str, Any], request: Request | None = None) -> tuple[Plan, list[Problem]]:
+def build(
+    data: Mapping[str, Any], request: Request | None = None, files: Mapping[str, Any] | None = None
+) -> tuple[Plan, list[Problem]]:
     """The plan of a workflow given as plain data, and everything that is wrong with it."""
-    workflow, problems = spec.build(data, "flow", plugins.kind)
+    workflow, problems = spec.build(data, "flow", plugins.kind, (files or {}).get)
     plan, more = planning.build(workflow, request or REQUEST)
     return plan, problems + more
 
@@ -154,7 +156,9 @@ def node(raw: Any) -> dict[str, Any]:
         return {"run": "true", "needs": raw}
     if isinstance(raw, str):
         return {"run": raw}
-    return {"run": "true", **raw} if "run" not in raw else dict(raw)
+    if "nodes" in raw:
+        return {**raw, "nodes": {name: node(inner) for name, inner in raw["nodes"].items()}}
+    return dict(raw) if {"run", "ask", "workflow"} & raw.keys() else {"run": "true", **raw}
 
 
 def simulate(
@@ -174,6 +178,9 @@ def simulate(
     watchers: Sequence[Watcher] = (),
     warn: Callable[[str], None] = lambda text: None,
     plot: Plotter | None = None,
+    files: Mapping[str, Any] | None = None,
+    answers: Callable[[RunState], Sequence[Answer]] = lambda state: (),
+    no_wait: bool = False,
 ) -> Simulated:
     """Run a workflow in virtual time, or go on with `run`.
 
@@ -184,7 +191,7 @@ def simulate(
     then only the first `written` events are kept. `plot` makes the plan that is followed;
     without it the policy decides alone.
     """
-    plan, problems = build(data, request)
+    plan, problems = build(data, request, files)
     assert not problems, problems
     journal = journal or (run.journal if run else Memory())
     begun = run.attempts if run else []
@@ -227,17 +234,20 @@ def simulate(
         warn=warn,
         point=crash,
         plot=plot,
+        answers=lambda: answers(state),
     )
     result = Simulated(plan, journal, begun, state)
     try:
         if run is None:
             engine.record(
-                ev.RunStarted(time=0.0, run="r", workflow="flow", file="f", digest="", definition="", request={})
+                ev.RunStarted(
+                    time=0.0, run="r", workflow="flow", file="f", digest="", definition="", request={}, no_wait=no_wait
+                )
             )
             for name in (name for name, planned in plan.nodes.items() if planned.given):
                 engine.record(ev.NodeServed(time=0.0, node=name, output=outputs.get(name), of="other"))
         elif state.finished is None or state.status != "succeeded" or again:
-            engine.record(ev.RunResumed(time=state.time, again=tuple(again)))
+            engine.record(ev.RunResumed(time=state.time, again=tuple(again), no_wait=no_wait))
         engine.set_course("resume" if run else "start")
         engine.run()
     except Crash:

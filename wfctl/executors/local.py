@@ -18,7 +18,7 @@ from wfctl.executors import gauge, signals
 from wfctl.executors.adopted import Adopted, descendants
 from wfctl.executors.child import Child
 from wfctl.executors.spawner import NO_DESCRIPTORS, NO_SECRETS, Spawner
-from wfctl.jobs import Clock, Completion, Ending, Guard, Job, LowDisk, Message, Paused, Roster, Signalled, Woken
+from wfctl.jobs import Clock, Completion, Ending, Guard, Job, LowDisk, Message, Nudged, Paused, Roster, Signalled, Woken
 from wfctl.quantity import shown_amount
 
 TYPE_CHECKING = False  # as `typing` has it
@@ -49,7 +49,8 @@ class LocalExecutor:
     replaced when it dies. `enclose` is called once, when jobs have run for a while, a second at most: it may keep all
     processes, those that it is handed and those to come, where none can hide. `paused` is called with True before
     Ctrl-Z stops the run, and with False when it goes on, or the terminal may have been others' meanwhile. `warn` hears
-    what cannot be done. `bell` is a descriptor that is readable when other runs may have given something back.
+    what cannot be done. `bell` is a descriptor that is readable when other runs may have given something back, and
+    `ear` one that is when a person has typed something.
     Use as `with executor:` (or `open`, `close`) in the main thread: signals arrive there.
     """
 
@@ -69,6 +70,7 @@ class LocalExecutor:
         paused: Callable[[bool], None] = lambda on: None,
         warn: Callable[[str], None] = lambda text: None,
         bell: int = -1,
+        ear: int = -1,
     ) -> None:
         self._clock = clock
         self._root = root
@@ -86,6 +88,7 @@ class LocalExecutor:
         self._paused = paused
         self._warn = warn
         self._bell = bell
+        self._ear = ear
         self._fence: Fence | None = None                    # made for the first job with limits
         self._adopted = Adopted()
         self._children: dict[str, Child] = {}
@@ -133,6 +136,8 @@ class LocalExecutor:
         self._epoll.register(self._wakeup, select.EPOLLIN)
         if self._bell >= 0:
             self._epoll.register(self._bell, select.EPOLLIN)
+        if self._ear >= 0:      # told once: who hears it may have to leave it there, for another program
+            self._epoll.register(self._ear, select.EPOLLIN | select.EPOLLET)
         # What is ignored gets the handler too (and is dropped in `_hear`): unlike SIG_IGN it ends with exec.
         self._handlers = {n: signal.signal(n, signals.noted) for n in HANDLED}
         # An ignored SIGCHLD would let the kernel reap our children, and a blocked signal never arrives.
@@ -325,7 +330,7 @@ class LocalExecutor:
         """Sleep until something happened, a timer is due or `longest` seconds are over; take in what there is."""
         if self._timers:
             longest = min(longest, max(0.0, self._timers[0][0] - time.monotonic()))
-        ready = self._epoll.poll(min(longest, LONGEST_SLEEP), len(self._watched) + 3)
+        ready = self._epoll.poll(min(longest, LONGEST_SLEEP), len(self._watched) + 4)
         ended: list[Child] = []
         for fd, _ in ready:
             if fd == self._wakeup:
@@ -334,6 +339,8 @@ class LocalExecutor:
                 self._replace_guard()
             elif fd == self._bell:
                 self._messages.append(Woken())
+            elif fd == self._ear:
+                self._messages.append(Nudged())
             else:
                 child = self._watched.pop(fd)
                 self._unwatch(fd)
@@ -361,6 +368,7 @@ class LocalExecutor:
                 self._pause()
             elif number == signal.SIGCONT:
                 self._paused(False)
+                self._messages.append(Nudged())
 
     def _set_timer(self, what: Child | Callable[[], None], when: float) -> None:
         if isinstance(what, Child):

@@ -80,7 +80,7 @@ class Run:
             argv: tuple[str, ...] = (*parts, *extra)
             env: dict[str, str] = {}
         else:
-            argv, env = _shell_command(node, node.body.script, names, hand)
+            argv, env = _shell_command(node, job.node, node.body.script, names, hand)
             argv = (*argv, *extra)
         return replace(job, argv=argv, env={**job.env, **env}, files={**job.files, **hand.files})
 
@@ -90,7 +90,7 @@ def _evaluate(part: object, names: Mapping[str, object]) -> object:
 
 
 def _shell_command(
-    node: Node, script: Script, names: Mapping[str, object], hand: values.Hand
+    node: Node, id: str, script: Script, names: Mapping[str, object], hand: values.Hand
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """The argv of a script without its `args`, and the variables that hold the values of its expressions."""
     if script.argv is not None and node.shell is None and not node.args:
@@ -108,7 +108,7 @@ def _shell_command(
     text = script.text.encode("utf-8", "surrogateescape")
     if len(text) > LONGEST_ARGUMENT:
         return (*shell, hand.file(text)), env
-    return (*shell, "-c", script.text, node.id), env  # $0: the shell's own complaints begin with the node's id
+    return (*shell, "-c", script.text, id), env  # $0: the shell's own complaints begin with the node's id
 
 
 def _word(expression: expr.Expression, names: Mapping[str, object], hand: values.Hand) -> str:

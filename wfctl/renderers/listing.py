@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from textwrap import wrap
 from typing import Any
 
-from wfctl.renderers.plain import NO_WORK, because, counted, resume_command
+from wfctl.renderers.plain import NO_WORK, answer_commands, because, counted, resume_command
 from wfctl.renderers.text import LOOKS, Pen, duration, look, number, pad, plural, safe, state_word, width_of
 
 MANY = 100
@@ -40,7 +40,9 @@ def run_status(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
     if len(shown) < len(nodes):
         rest = plural(len(nodes) - len(shown), "node")
         lines.append(pen.paint(f"  + {rest} not shown; all: wfctl status {document['id']} --json", "dim"))
-    if document["state"] in ("failed", "interrupted"):
+    if asked := {name: node["question"]["choices"] for name, node in nodes.items() if node.get("question")}:
+        lines += ["", *(f"answer with: {pen.safe(text)}" for text in answer_commands(document["id"], asked))]
+    if document["state"] in ("failed", "interrupted", "waiting_input"):
         lines += ["", f"go on with: {resume_command(document['id'], document['wants_update'])}"]
     return "\n".join(lines) + "\n"
 
@@ -109,6 +111,8 @@ def _notes(state: str, node: Mapping[str, Any], pen: Pen) -> list[str]:
         notes.append(f"{state}, {because(node['reason'])}")
     elif state == "cached":
         notes.append(f"kept result {pen.safe(node['reason'] or '')}".rstrip())
+    elif state == "waiting_input" and node.get("question"):
+        notes.append(pen.safe(node["question"]["message"]))
     elif state == "running" and node["started"]:
         notes.append(f"running since {_when(node['started'])[11:]}")
     elif state != "succeeded":

@@ -175,7 +175,8 @@ class Live(Plain):
         columns, rows = self._size()
         above = "".join(self._told_now())
         lines: list[tuple[str, int]] = []
-        if self._progress is not None and not last and self._ours():
+        # Where somebody is asked, what is typed must stay to be read.
+        if self._progress is not None and not last and not self._progress.asking and self._ours():
             moment, then = self._since
             lines = self.frame(self._progress, moment + self._clock() - then, columns, rows)
         self._region.draw(above, [line for line, _ in lines], [width for _, width in lines], columns, rows)

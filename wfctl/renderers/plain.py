@@ -4,7 +4,7 @@ Knows no store: the end of a log is asked of who has it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from wfctl import events as ev
@@ -38,7 +38,7 @@ Wrote = Callable[[str, int], bool]
 """Whether a node wrote anything in its attempts, of which this many were begun."""
 
 LeftOut = ev.NodeSkipped | ev.NodeCancelled
-_URGENT = (ev.NodeFailed, ev.NodeRetrying)
+_URGENT = (ev.NodeFailed, ev.NodeRetrying, ev.NodeAsked)
 _OF_THE_RUN = (ev.RunStopping, ev.RunHalted, ev.RunPaused, ev.RunTimedOut)
 
 _ENDED: Mapping[type[ev.Event], NodeState] = {
@@ -59,6 +59,10 @@ _REASONS = {
     "needs": "because of what it needs",
     "run_failing": "the run is failing",
     "run_timeout": "the run's time was up",
+    "superseded": "it was no longer needed",
+    "collect": "its for_each could no longer succeed",
+    "group_failing": "its group is failing",
+    "inner": "all in it was skipped",
 }
 
 
@@ -84,6 +88,9 @@ def ended_before(events: Iterable[ev.Event], state: RunState) -> int:
 class Plain:
     """Writes a run as lines, as it goes."""
 
+    typing = False
+    """Whether a question can be answered where it is read."""
+
     def __init__(
         self, write: Callable[[str], object], tail: Tail, *, color: bool = False, unicode: bool = True
     ) -> None:
@@ -91,10 +98,12 @@ class Plain:
         self._tail = tail
         self._pen = Pen(80, color, unicode)
         self._tails = 0
+        self._run = ""
         self._head = ""
 
     def begin(self, state: RunState) -> None:
         """Take which run this is. It is said with the first turn, for only that tells where a resumed run begins."""
+        self._run = state.id
         self._head = f"run {state.id}: {self._pen.safe(state.plan.name)}, {plural(len(state.nodes), 'node')}"
 
     def events(self, events: Sequence[ev.Event], state: RunState) -> None:
@@ -159,6 +168,8 @@ class Plain:
         match event:
             case ev.NodeSucceeded():
                 return self._line("succeeded", event.node, duration(event.seconds))
+            case ev.NodeAsked():
+                return self._question(event)
             case ev.NodeServed():
                 return self._line("cached", event.node, f"taken from run {event.of}" if event.of else "kept result")
             case ev.NodeInterrupted(reason="low_disk"):
@@ -172,6 +183,16 @@ class Plain:
                 state = "timed_out" if event.timed_out else "failed"
                 return self._line(state, event.node, self._failure(event)) + self._log(event)
         return ""
+
+    def _question(self, event: ev.NodeAsked) -> str:
+        """What a node asks, and how to answer."""
+        pen = self._pen
+        (how,) = answer_commands(self._run, {event.node: event.choices})
+        if self.typing:
+            how = f"type {' or '.join(event.choices)} here, or elsewhere: {how}"
+        limit = f" (within {duration(max(0.0, event.until - event.time))})" if event.until is not None else ""
+        text = self._line("waiting_input", event.node, pen.safe(event.message) + limit)
+        return f"{text}    answer:  {pen.safe(how)}\n"
 
     def _told_left_out(self, groups: Mapping[tuple[NodeState, str], Sequence[LeftOut]]) -> list[str]:
         """What does not run, or not any more: a line each, or one for all that share a reason where they are many."""
@@ -218,6 +239,20 @@ def counted(counts: Mapping[str, int], states: Iterable[str]) -> list[str]:
     return [f"{number(counts[state])} {state_word(state)}" for state in states if counts.get(state)]
 
 
+def shell_word(text: str) -> str:
+    """A word as a shell takes it."""
+    plain = text.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    return text if text and plain and text.isascii() else "'" + text.replace("'", "'\\''") + "'"
+
+
+def answer_commands(run_id: str, asked: Mapping[str, Sequence[str]]) -> list[str]:
+    """What to type to answer each question of a run; `asked` has what can be answered, by node."""
+    return [
+        f"wfctl answer {run_id} {shell_word(node)} {'|'.join(map(shell_word, choices))}"
+        for node, choices in asked.items()
+    ]
+
+
 def resume_command(run_id: str, wants_update: bool = False) -> str:
     """What to type to go on with a run."""
     return f"wfctl resume {run_id}" + (" --update" if wants_update else "")
@@ -249,6 +284,12 @@ def ending(
     if state.status is RunStatus.SUCCEEDED:
         rest = ", ".join(counted(ended, ("cached", "skipped", "cancelled")))
         return f"{sign} in {took}: {nodes}" + (f", {rest}" if rest else "") + "\n" + forgiven
+    if state.status is RunStatus.WAITING_INPUT:
+        asked = {name: state.nodes[name].asked[2] for name in state.asking}
+        lines = [f"  {pen.safe(name)}  {pen.safe(state.nodes[name].asked[0])}" for name in asked]
+        lines += [f"  answer:      {pen.safe(text)}" for text in answer_commands(state.id, asked)]
+        lines.append(f"  then:        {resume_command(state.id)}")
+        return f"{sign} after {took}: {plural(len(asked), 'question')} open\n" + "\n".join(lines) + "\n"
     if state.status is RunStatus.INTERRUPTED:
         by = _signal_name(state.signal)
         left = sum(1 for run in state.nodes.values() if run.state not in FINAL)
@@ -275,6 +316,11 @@ def _signal_name(number: int | None) -> str:
     return f" by {signal.Signals(number).name}" if number and number != signal.SIGINT else ""
 
 
+def _failed_inside(state: RunState, name: str) -> Iterator[str]:
+    """A node that failed, and what failed inside of it."""
+    return (one for one in state.plan.with_inside(name) if state.nodes[one].state in BAD)
+
+
 def _way_out(state: RunState, wrote: Wrote, pen: Pen) -> str:
     """What failed and why, where the whole log is, and the command that goes on once that is mended."""
     failed = state.failed_for_good
@@ -286,9 +332,10 @@ def _way_out(state: RunState, wrote: Wrote, pen: Pen) -> str:
         lines.append(f"  {pen.paint(pen.mark(word), look(word).style)} {pen.safe(name)}  {why}")
     if len(failed) > FAILURES:
         lines.append(f"  and {number(len(failed) - FAILURES)} more; all of them: wfctl status {state.id}")
-    logged = next((name for name in islice(failed, FAILURES) if wrote(name, state.nodes[name].attempt)), None)
+    told = (one for name in islice(failed, FAILURES) for one in _failed_inside(state, name))
+    logged = next((name for name in told if wrote(name, state.nodes[name].attempt)), None)
     if logged is not None:
-        lines.append(f"  whole log:   wfctl logs {state.id} {pen.safe(logged)}")
+        lines.append(f"  whole log:   wfctl logs {state.id} {pen.safe(shell_word(logged))}")
     if state.only_finally and state.failed_nodes:
         names = some(list(state.failed_nodes), pen)
         were = "was" if len(state.failed_nodes) == 1 else "were"

@@ -10,7 +10,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from wfctl import events as ev
-from wfctl.noderun import FINAL
+from wfctl.noderun import FINAL, NodeState
 from wfctl.plan import Plan
 from wfctl.renderers.plain import ended_as
 from wfctl.renderers.text import duration, number
@@ -50,6 +50,7 @@ class Progress:
         self.ended: dict[str, int] = {str(word): count for word, count in state.ended.items()}
         self.running: dict[str, float] = {name: state.nodes[name].started or state.time for name in state.running}
         self.retrying: dict[str, float] = {}
+        self.asking: set[str] = set(state.asking)
         self._open: set[str] = set()
         self._said, self._unsaid = _Pace(), _Pace()
         for name, run in state.nodes.items():
@@ -76,6 +77,10 @@ class Progress:
         elif isinstance(event, ev.RunPaused):
             self.began += event.seconds
             self.running = {node: started + event.seconds for node, started in self.running.items()}
+        elif isinstance(event, ev.NodeOpened):
+            self._grow(event)
+        elif isinstance(event, ev.NodeAsked):
+            self.asking.add(event.node)
         elif isinstance(event, ev.NodeStarted):
             self.running[event.node] = event.time
             self.retrying.pop(event.node, None)
@@ -86,14 +91,33 @@ class Progress:
             state = ended_as(event)
             if state is not None:
                 self._end(event.node, state, event)
+                quiet = NodeState.SKIPPED if state is NodeState.SKIPPED else NodeState.CANCELLED
+                for name in self._inside(event.node):  # what had not begun ends with what it lies in
+                    if name in self._open and name not in self.running and not self.plan.nodes[name].holds:
+                        self._end(name, quiet, event)
+
+    def _grow(self, event: ev.NodeOpened) -> None:
+        """Items have joined, and all inside of them."""
+        for name in self._inside(event.node) if event.items else ():
+            self.total += 1
+            self._open.add(name)
+            self._pace(name).left += self.plan.nodes[name].estimate
+        self._longest = self._head = None
+
+    def _inside(self, node: str) -> Iterator[str]:
+        todo = list(self.plan.nodes[node].children)
+        for name in todo:  # grows while it is read
+            yield name
+            todo += self.plan.nodes[name].children
 
     def _end(self, node: str, state: str, event: ev.Event) -> None:
         self.ended[state] = self.ended.get(state, 0) + 1
         self.retrying.pop(node, None)
+        self.asking.discard(node)
         self._open.discard(node)
         pace, estimate = self._pace(node), self.plan.nodes[node].estimate
         pace.left -= estimate
-        if isinstance(event, ev.NodeSucceeded):
+        if isinstance(event, ev.NodeSucceeded) and not self.plan.nodes[node].holds:
             pace.done += estimate
             pace.took += event.seconds
             pace.count += 1
