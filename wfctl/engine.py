@@ -7,6 +7,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from wfctl import events as ev
 from wfctl import expr
@@ -48,6 +49,7 @@ from wfctl.jobs import (
     Woken,
 )
 from wfctl.plan import Planned
+from wfctl.question import question
 from wfctl.scope import Check, During
 from wfctl.state import RunState, RunStatus
 
@@ -332,9 +334,8 @@ class Engine:
         planned = self.plan.nodes[node]
         attempt = self.state.nodes[node].attempt + 1
         try:
-            from wfctl.kinds.ask import question
-
-            fields = question(planned.node, self._during.of(node))
+            said: Any = planned.node.body
+            fields = question(said.fields["ask"], self._during.of(node))
         except expr.Unknown:  # a plan takes it to be answered at once
             return ev.NodeAsked(time=now, node=node, message="", choices=())
         except expr.ExpressionError as error:
