@@ -433,6 +433,25 @@ def test_processes_of_a_pool_find_what_they_are_sent(call: Call) -> None:
     assert call(target="work.py:f").output == [2, 4]
 
 
+def test_the_processes_of_a_pool_end_when_they_are_told_to(call: Call) -> None:
+    source = """
+        import multiprocessing, time
+        def f():
+            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=[1000])
+            child.start()
+            child.terminate()
+            child.join()
+            return child.exitcode
+    """
+    assert call(source).output == -15
+
+
+def test_a_function_waits_for_nothing_that_it_does_not_need(call: Call) -> None:
+    heavy = "asyncio dataclasses importlib.metadata inspect traceback typing wfctl.expr wfctl.jobs wfctl.errors".split()
+    source = f"import sys\ndef f(): return [name for name in {heavy} if name in sys.modules]"
+    assert call(source).output == []
+
+
 HOSTILE = ["json", "os", "re", "signal", "traceback", "asyncio", "threading", "wfctl", "code", "typing", "inspect"]
 
 

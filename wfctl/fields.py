@@ -87,9 +87,10 @@ class FieldsKind:
         """The job with its task. Secrets stay names."""
         from dataclasses import replace
 
-        from wfctl import expr, tasks, values
+        from wfctl import expr, values
         from wfctl.jobs import Task
         from wfctl.node import Node
+        from wfctl.result import file_of
 
         assert isinstance(node, Node)
         assert isinstance(node.body, Body)
@@ -117,7 +118,7 @@ class FieldsKind:
             fields=self.settled(fields, node),
             filled=filled,
             file=f"{place.values}task.json",
-            result=tasks.result(place.output),
+            result=file_of(place.output),
             key=job.id.rpartition("/")[0],
         )
         return replace(job, task=task, sealed=sealed, files={**job.files, **hand.files})

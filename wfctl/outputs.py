@@ -16,9 +16,8 @@ from typing import Any
 from wfctl import journal
 from wfctl.decide import Leavings
 from wfctl.jobs import Completion, Ending, Job, Result
-from wfctl.result import DEEPEST, LARGEST, TOO_LARGE, brief
+from wfctl.result import DEEPEST, LARGEST, TOO_LARGE, brief, draft_of
 from wfctl.store import write_whole
-from wfctl.tasks import draft
 
 INLINE = 64 * 1024
 """Bytes of an output that still stand in the journal; a larger one lies in a file of its own."""
@@ -81,7 +80,7 @@ def _of_task(job: Job, completion: Completion, hide: Callable[[str], str]) -> Le
     except OSError as error:
         return Leavings(error=f"its result could not be read: {(error.strerror or '').lower()}")
     finally:
-        for left_over in (path, draft(path)):
+        for left_over in (path, draft_of(path)):
             try:
                 os.unlink(left_over)
             except OSError:  # not there: it was performed in this process, or wrote none

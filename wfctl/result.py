@@ -64,6 +64,16 @@ class Result:
         return f"Result({', '.join(f'{name}={value!r}' for name, value in self.told().items())})"
 
 
+def file_of(output: str) -> str:
+    """Where a task leaves its result; `output` is the place for what a command leaves as its output."""
+    return f"{output}.result"
+
+
+def draft_of(file: str) -> str:
+    """What a result is called while it is written."""
+    return f"{file}.draft"
+
+
 def brief(text: str, longest: int = LONGEST_ERROR) -> str:
     """The text, without what is more than that many characters."""
     return text if len(text) <= longest else f"{text[: longest - 2]} …"

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from wfctl import outputs, tasks
+from wfctl import outputs
 from wfctl.decide import Leavings
 from wfctl.jobs import Completion, Ending, Job, Place
 from wfctl.journal import refusal
 from wfctl.mask import Mask
-from wfctl.result import LARGEST
+from wfctl.result import LARGEST, draft_of, file_of
 
 
 def names_of(job: Job) -> tuple[str, ...]:
@@ -42,7 +42,7 @@ class Secrets:
         """Take the secrets out of all that an attempt left there, for good. Raises StateError."""
         for path in (place.log, place.stdout, place.output, f"{place.output}.json"):
             self._scrub(path, names)
-        for path in (result := tasks.result(place.output), tasks.draft(result)):  # nobody will read them any more
+        for path in (result := file_of(place.output), draft_of(result)):  # nobody will read them any more
             _remove(path)
         if not _is_file(place.output):
             _remove(place.output)
@@ -107,9 +107,9 @@ class Secrets:
         """What a task left, with errors that hide secrets, and the names of those that its output held."""
         left = outputs.collect(job, completion, lambda text: self._hidden(text, names))
         held = self._names_in(left.output, names) if left.output is not None else set()
-        result = tasks.result(job.output)
+        result = file_of(job.output)
         # What it wrote where a command leaves its output, nobody reads.
-        for path in (job.output, result, tasks.draft(result), *([f"{job.output}.json"] if held else ())):
+        for path in (job.output, result, draft_of(result), *([f"{job.output}.json"] if held else ())):
             _remove(path)
         return left, held
 

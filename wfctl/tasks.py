@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from wfctl import plugins
-from wfctl.result import LARGEST, TOO_LARGE, NoOutput, Result, brief, plain
+from wfctl.result import LARGEST, TOO_LARGE, NoOutput, Result, brief, draft_of, plain
 
 TYPE_CHECKING = False  # as `typing` has it
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def command(job: Job, root: str) -> tuple[tuple[str, ...], bytes]:
     assert task is not None
     told = {
         "kind": plugins.address(task.kind),
-        "path": [] if task.kind in plugins.KINDS else sys.path,  # where an installed one was found
+        "path": [] if task.kind in plugins.KINDS else [folder for folder in sys.path if folder],  # it was found there
         "fields": task.fields,
         "filled": task.filled,
         "result": task.result,
@@ -95,24 +95,14 @@ def write(path: str, result: Result) -> None:
         output = b"null"
         result = result if result.reason else Result(reason="output", error=TOO_LARGE)
     rest = _encoded({key: value for key, value in result.told().items() if key not in ("output", "code")})
-    fd = os.open(draft(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = os.open(draft_of(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     if fd < 3:  # somebody closed one of these, and what is printed must not go into the result
         import fcntl
 
         fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     with open(fd, "wb") as stream:
         stream.write(b'{"output": %b, %b' % (output, rest[1:]))
-    os.rename(draft(path), path)
-
-
-def result(output: str) -> str:
-    """Where a task leaves its result; `output` is the place for what a command leaves as its output."""
-    return f"{output}.result"
-
-
-def draft(path: str) -> str:
-    """What a result is called while it is written."""
-    return f"{path}.draft"
+    os.rename(draft_of(path), path)
 
 
 def _encoded(value: object) -> bytes:

@@ -263,6 +263,10 @@ def syntax_fault(file: str, source: bytes, error: Any) -> Fault:
         message, hint = "a tab indents here", "use spaces"
     elif "cannot start any token" in said:
         message, hint = f"a value cannot start with {shown(char)}", "quote it"
+    elif "unexpected ':'" in said:
+        start = max(before.rfind(sign) for sign in " ,[{") + 1
+        message, hint = 'in { } and [ ] a text with a ":" must be quoted', f'write "{_word(text[start:])}"'
+        mark = _Place(mark.line, start)
     elif "flow mapping" in context or "flow sequence" in context:
         bracket, closing = ("{", "}") if "mapping" in context else ("[", "]")
         place = f"{opened.line + 1}:{opened.column + 1}"
@@ -276,6 +280,11 @@ def syntax_fault(file: str, source: bytes, error: Any) -> Fault:
         if "simple key" in context:
             mark = opened
     return Fault(file, mark.line + 1, mark.column + 1, "", message, hint)
+
+
+def _word(text: str) -> str:
+    """What is written up to the next sign that ends a text in { } and [ ]."""
+    return re.split(r"[\s,\]}]", text, maxsplit=1)[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,3 +128,8 @@ def test_show_says_what_is_called_and_with_what(wfctl: Command, flow: Flow) -> N
     name = flow("nodes: {a: {call: 'work:extract', with: {day: '${{ run.id }}'}}}")
     shown = json.loads(wfctl("show", name, "a", "--json").stdout)
     assert shown["fields"] == {"call": "work:extract", "with": {"day": "${{ run.id }}"}}
+
+
+def test_a_target_that_braces_make_unreadable_is_told_with_its_cure(wfctl: Command, flow: Flow) -> None:
+    ended = wfctl("validate", flow('nodes:\n  a: {call: work.py:f, with: {x: "${{ run.id }}"}}\n'))
+    assert ended.stderr == ('flow.yaml:3:13: in { } and [ ] a text with a ":" must be quoted; write "work.py:f"\n')

@@ -85,6 +85,8 @@ class Call(FieldsKind):
             raise
         except SystemExit as error:
             return _exited(error, tools)
+        finally:
+            _stop_at_once()
 
 
 # -- what is called
@@ -268,9 +270,31 @@ def _stop_by_exception() -> None:
         signal.signal(number, signal.SIG_DFL)  # who says it twice means it
         raise _Stopped(128 + number)
 
+    def in_child() -> None:
+        if signal.getsignal(signal.SIGTERM) is stop:
+            _stop_at_once()
+        unblock()
+
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
     try:
         signal.signal(signal.SIGTERM, stop)
     except ValueError:  # not in the main thread: there nobody would be told
+        return
+    # A fork dies of the signal as any process does. Python forgets what comes between the fork and this, so it waits.
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=in_child)
+
+
+def _stop_at_once() -> None:
+    import signal
+
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    except ValueError:
         pass
 
 
@@ -281,7 +305,7 @@ def _end(stopped: _Stopped, tools: Tools) -> None:
     from wfctl.blame import whole
 
     tools.log(whole(stopped).rpartition("\n")[0] + "\ntold to end (SIGTERM) there")
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _stop_at_once()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
