@@ -266,7 +266,10 @@ class Engine:
                 self._refused(node, lent)
                 return None
             devices = lent.get(DEVICES, devices)
-        self.record(ev.NodeStarted(time=now, node=node, attempt=attempt, writes=writes, devices=devices))
+        prepares = planned.node.prepares
+        self.record(
+            ev.NodeStarted(time=now, node=node, attempt=attempt, writes=writes, devices=devices, prepares=prepares)
+        )
         return replace(job, devices=devices) if DEVICES in self.plan.budget else job
 
     def _refused(self, node: str, why: str) -> None:

@@ -189,6 +189,8 @@ class NodeStarted(Event):
     """The paths that it will write, where an expression decides them."""
     devices: tuple[str, ...] = ()
     """Those that it alone has while it runs."""
+    prepares: bool = False
+    """It will leave a prepared transaction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from wfctl.plan import Plan, Request
 from wfctl.record import dataclass
 from wfctl.state import RunState, RunStatus, fold
 from wfctl.store import RunFolder
+from wfctl.transactions import transaction_name
 
 FORMAT = 1
 """The format of the pinned definition."""
@@ -242,9 +243,19 @@ def document(record: Record) -> dict[str, Any]:
         **summary(record, status),
         "folder": str(record.folder.path.absolute()),
         "wants_update": record.state.wants_update,
+        "transactions": transactions(record.state),
         "nodes": nodes,
         "rollback": None,
     }
+
+
+def transactions(state: RunState) -> list[dict[str, Any]]:
+    """The prepared transactions of a run that were neither committed nor rolled back, as far as it is known."""
+    return [
+        {"node": node, "attempt": attempt, "name": transaction_name(state.id, node, attempt)}
+        for node in state.prepared
+        for attempt in state.nodes[node].prepared
+    ]
 
 
 def summary(record: Record, status: str | None = None) -> dict[str, Any]:

@@ -359,7 +359,7 @@ class RunState:
         run.reason = run.error = ""
         self.running[planned.id] = None
         run.devices = event.devices
-        if planned.node.prepares:
+        if event.prepares:
             run.prepared = [*run.prepared, event.attempt]
             run.rolled_back = False
             self.prepared[planned.id] = None
