@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 KINDS: Mapping[str, str] = {
     "run": "wfctl.kinds.run:Run",
     "call": "wfctl.kinds.call:Call",
+    "http": "wfctl.kinds.http:Http",
+    "notify": "wfctl.kinds.notify:Notify",
     "ask": "wfctl.kinds.ask:Ask",
 }
 
