@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.simulate import REQUEST, CrashAt, Memory, Simulated, build, flow, simulate
-from wfctl.jobs import Answer
+from wfctl.jobs import Answer, Paused
 from wfctl.plan import Request
 
 THREE = {"for_each": ["a", "b", "c"]}
@@ -398,6 +398,11 @@ def test_a_question_that_nobody_answers_in_time_fails() -> None:
     run = simulate(flow({"q": {"ask": {"message": "?", "timeout": "5s"}}}))
     assert run.ended["q"] == "timed_out:timed_out"
     assert run.state.nodes["q"].error == "nobody answered within 5s"
+
+
+def test_a_pause_does_not_count_for_the_time_to_answer() -> None:
+    run = simulate(flow({"q": {"ask": {"message": "?", "timeout": "5s"}}}), signals=[(2, Paused(4.0))])
+    assert run.state.nodes["q"].finished == 9.0
 
 
 def test_who_does_not_want_to_wait_ends_when_only_people_could_go_on() -> None:

@@ -570,6 +570,9 @@ class RunState:
         for run in self.nodes.values():
             if run.first_started is not None and run.state in (RUNNING, RETRYING):
                 run.first_started += event.seconds
+            elif run.state is WAITING_INPUT and run.asked[1] is not None:
+                message, until, choices = run.asked
+                run.asked = [message, round(until + event.seconds, 6), choices]
         self.nests.paused()
 
     def _run_timed_out(self, event: ev.RunTimedOut) -> None:
