@@ -121,8 +121,11 @@ class Plain:
             return ""
         before = f", {number(done)} done before" if done else ""
         anew = {event.node for event in events if isinstance(event, ev.NodeAsked)}
-        asked = [self._question(name, *state.nodes[name].asked, state.time) for name in state.asking if name not in anew]
-        return f"{head}{before}\n" + "".join(asked)
+        asked = ""
+        for name in [name for name in state.asking if name not in anew]:
+            message, until, choices = state.nodes[name].asked
+            asked += self._question(name, message, until, choices, state.time)
+        return f"{head}{before}\n{asked}"
 
     def note(self, text: str) -> None:
         """Say what is no event, as a line."""
