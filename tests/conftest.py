@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.helpers.server import certify, make_server, server  # noqa: F401 (fixtures)
 from tests.helpers.space import default_signals, make_space, space  # noqa: F401 (fixtures)
 
 ROOT = Path(__file__).resolve().parents[1]

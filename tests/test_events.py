@@ -27,6 +27,8 @@ FULL: list[ev.Event] = [
     ev.RunHalted(time=1.0, reason="low_disk", error="the disk is full"),
     ev.RunPaused(time=1.0, seconds=2.5),
     ev.RunTimedOut(time=1.0),
+    ev.RunCommitting(time=1.0),
+    ev.TransactionEnded(time=1.0, node="a", attempt=2, committed=True, error="away"),
     ev.RunSettled(time=1.0, state="failed", error="outputs: none", outputs={"x": 1}),
     ev.RunFinished(time=1.0, state="succeeded", exit_code=0, failed=("a",), outputs={"x": [1, {"y": None}]}),
     ev.NodeReady(time=1.0, node="a"),

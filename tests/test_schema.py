@@ -12,7 +12,7 @@ import jsonschema
 import jsonschema_rs
 import pytest
 
-from wfctl import load
+from wfctl import level, load
 
 ROOT = Path(__file__).resolve().parents[1]
 CASES = ROOT / "tests" / "cases" / "load"
@@ -57,6 +57,10 @@ def values(value: Any) -> Iterator[Any]:
 def test_the_schema_is_a_json_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert load.check_schema(SCHEMA) == []
+
+
+def test_what_stands_beside_a_kind_is_known_alike_to_the_schema_and_to_who_looks_for_installed_kinds() -> None:
+    assert SCHEMA["$defs"]["node_keys"]["properties"].keys() == level.NODE_KEYS | {*level.KINDS}
 
 
 def test_the_example_of_every_key_is_good_and_uses_every_key() -> None:

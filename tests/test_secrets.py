@@ -11,8 +11,9 @@ import pytest
 
 from tests.helpers.simulate import build
 from wfctl import environment, expr, secrets, values
+from wfctl.decide import Leavings
 from wfctl.errors import Invalid, UsageError
-from wfctl.jobs import Completion, Ending, Job, Place
+from wfctl.jobs import Completion, Ending, Job, Place, Result, Task
 from wfctl.secrets import Secrets
 
 HELD = Secrets({"A": "hunter2hunter", "B": "swordfish"})
@@ -204,8 +205,34 @@ def test_what_a_dead_engine_left_is_scrubbed_all_of_it(tmp_path: Path) -> None:
     names = ("log", "stdout", "output")
     for name in (*names, "output.json"):
         (tmp_path / name).write_text("hunter2hunter")
+    for name in ("output.result", "output.result.draft"):  # which nobody will read
+        (tmp_path / name).write_text("hunter2hunter")
     HELD.scrub(Place(**{name: str(tmp_path / name) for name in names}, stdin="", values=""), ("A",))
     assert {path.read_text() for path in tmp_path.iterdir()} == {"*" * 13}
+
+
+# -- results of tasks
+
+
+def of_task(folder: Path, result: Result) -> Leavings:
+    """What `collect` makes of a result that was left in this process."""
+    task = Task(kind="call", fields={}, result=str(folder / "output.result"))
+    job = Job(id="r/n/1", node="n", attempt=1, task=task, sealed={"T": ("", "A", "")}, output=str(folder / "output"))
+    return HELD.collect(job, Completion(job_id=job.id, ending=Ending.EXITED, code=0, result=result))
+
+
+def test_an_error_is_recorded_without_its_secrets_also_where_it_is_cut(tmp_path: Path) -> None:
+    for before in (0, 1_985, 1_992, 1_999):
+        left = of_task(tmp_path, Result(reason="status", error="." * before + "hunter2hunter" + "." * 5_000))
+        assert len(left.failure) == 2_000
+        assert "h" not in left.failure
+        assert left.failed == "status"
+
+
+def test_a_failure_keeps_its_reason_where_its_output_held_a_secret(tmp_path: Path) -> None:
+    left = of_task(tmp_path, Result(output="x" * 100_000 + "hunter2hunter", reason="status", error="500"))
+    assert (left.output, left.file, left.failed, left.failure, left.reason) == (None, None, "status", "500", "secret")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_job_says_what_it_is_handed() -> None:

@@ -98,7 +98,7 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     from wfctl import custody
 
     custody.end_others(store, watching.warn)
-    if not (opened.document.checked or asked.settings):
+    if not (opened.document.checked or asked.settings or opened.leans_on_packages):
         recall.put(opened.document.digest, opened.document.data)
     folder = store.new_run(now)
     request = replace(request, started=instant.to_text(now), run_id=folder.id)
@@ -566,6 +566,9 @@ def clean(
             age = now - folder.journal.stat().st_mtime
             if age < older_than or journal.held_by(folder) or (folder.has_roster and not dry_run):
                 continue
+            if _is_open(folder):
+                warn(f"run {folder.id} stays: it has prepared transactions; `wfctl resume {folder.id}` ends them")
+                continue
         except OSError:
             continue
         except StateError as error:
@@ -581,6 +584,11 @@ def clean(
         store.sweep(now)
         _forget(store, gone)
     return gone
+
+
+def _is_open(folder: RunFolder) -> bool:
+    """Whether a run has prepared transactions that only it knows. Looked at where its words speak of such at all."""
+    return b'"prepares":true' in folder.journal.read_bytes() and bool(history.open_run(folder).state.prepared)
 
 
 def _forget(store: Store, runs: Sequence[str]) -> None:

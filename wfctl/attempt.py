@@ -8,14 +8,19 @@ import json
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import cast
 
 from wfctl import expr, quantity, values
-from wfctl.jobs import Job, Kind, Limits, Place, Sealed
+from wfctl.jobs import Job, Kind, Limits, Place, Sealed, TransactionKind
 from wfctl.node import Node
 from wfctl.paths import based, confined
 from wfctl.plan import Plan, Planned
 from wfctl.scope import During
 from wfctl.state import RunStatus
+from wfctl.transactions import transaction_name
+
+ENDING = 60.0
+"""Seconds that a database has to commit a prepared transaction, or to roll it back."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """By what libraries are told how many threads to have: else they take as many as the machine has processors."""
@@ -94,6 +99,26 @@ class Attempts:
         kind = self._kinds(node.kind)
         assert kind is not None  # refused at load
         return kind.prepare(job, node, names, place, self._during.vars(planned.id))
+
+    def ending(self, planned: Planned, attempt: int, commit: bool, again: bool) -> Job:
+        """The job that ends the prepared transaction of an attempt. Raises ExpressionError."""
+        node, place = planned.node, self._place_of(planned.id, attempt)
+        names = self._during.of(planned.id)
+        job = Job(
+            id=f"{self._run_id}/{planned.id}/{attempt}:{'commit' if commit else 'rollback'}",
+            node=planned.id,
+            attempt=attempt,
+            sealed=self._sealed(planned, names) if node.receives else {},
+            cwd=planned.scope.base or None,
+            log=place.log,
+            output=place.output,
+            timeout=ENDING,
+            log_limit=self._plan.log_limit,
+        )
+        kind = cast(TransactionKind, self._kinds(node.kind))
+        name = transaction_name(self._run_id, planned.id, attempt)
+        vars = self._during.vars(planned.id)
+        return kind.ending(job, node, names, place, vars, name=name, commit=commit, again=again)
 
     def _sealed(self, planned: Planned, names: Mapping[str, object]) -> dict[str, Sealed]:
         """The variables with secrets in them: those of `env`, and the listed ones as they are."""

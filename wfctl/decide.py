@@ -12,6 +12,7 @@ from wfctl import events as ev
 from wfctl import expr, quantity
 from wfctl.errors import Bug, ExitCode
 from wfctl.jobs import Answer, Completion, Ending
+from wfctl.question import REJECT
 from wfctl.record import dataclass
 from wfctl.state import RunState, RunStatus
 
@@ -68,6 +69,15 @@ class PlanAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class EndTransaction:
+    """Commit the prepared transaction of an attempt, or roll it back."""
+
+    node: str
+    attempt: int
+    commit: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
     """All nodes but `finally` have ended: evaluate the outputs, and say how the run went."""
 
@@ -86,7 +96,7 @@ class Done:
     """The run has finished."""
 
 
-Action = Start | Judge | Gather | Ask | Record | Stop | PlanAgain | Settle | Wait | Done
+Action = Start | EndTransaction | Judge | Gather | Ask | Record | Stop | PlanAgain | Settle | Wait | Done
 
 
 def decide(plan: Plan, state: RunState, now: float) -> Action:
@@ -97,6 +107,9 @@ def decide(plan: Plan, state: RunState, now: float) -> Action:
         return Stop(node)
     if node := state.nests.next_to_look():
         return Gather(node)
+    if state.prepared and (state.committing or state.settled is RunStatus.FAILED):
+        if (action := _transaction(state, now)) is not None:
+            return action
     open_phase = "nodes" if state.settled is None else "finally"
     halted = state.starts_nothing
     if not state.open[open_phase] or (halted and not state.running):
@@ -158,6 +171,22 @@ def _begin(state: RunState, now: float) -> Action | None:
     return None if node is None else Start(node)
 
 
+def _transaction(state: RunState, now: float) -> Action | None:
+    """The next prepared transaction to be ended, as the run has ended; None when all are, or cannot be."""
+    for node in state.prepared:
+        for attempt in state.nodes[node].prepared:
+            if (node, attempt) not in state.ending and (node, attempt) not in state.unended:
+                return EndTransaction(node, attempt, state.committing)
+    if state.ending:
+        return Wait(None)
+    if state.unended and state.committing:  # nothing else can come of this run but that they are committed
+        failed = tuple(dict.fromkeys(node for node, _ in state.unended))
+        return Record(
+            ev.RunFinished(time=now, state=RunStatus.COMMITTING, exit_code=ExitCode.ROLLBACK_FAILED, failed=failed)
+        )
+    return None
+
+
 def _drop(state: RunState, node: str, now: float) -> ev.Event:
     """The end of a node that the failing run does not start any more."""
     run = state.nodes[node]
@@ -199,6 +228,8 @@ def _end(plan: Plan, state: RunState, now: float) -> Action:
         status = RunStatus.INTERRUPTED
     elif status is RunStatus.SUCCEEDED and state.finally_failed:
         status = RunStatus.FAILED
+    elif status is RunStatus.FAILED and state.unended:
+        status = RunStatus.ROLLBACK_FAILED
     return Record(
         ev.RunFinished(
             time=now,
@@ -214,6 +245,8 @@ def exit_code(status: RunStatus, signal: int | None, *, halted: bool = False) ->
     """What the command that ends the run returns."""
     if status is RunStatus.SUCCEEDED:
         return ExitCode.OK
+    if status is RunStatus.ROLLBACK_FAILED:
+        return ExitCode.ROLLBACK_FAILED
     if status is RunStatus.INTERRUPTED:
         return ExitCode.STATE if halted and signal is None else 128 + (signal or 2)
     return ExitCode.FAILED
@@ -250,6 +283,8 @@ class Leavings:
     failure: str = ""
     retry_after: float | None = None
     """Seconds for which a server wants to be left alone."""
+    unknown: bool = False
+    """Whether a task that failed may have had its effect."""
 
 
 _UNKNOWN = ("output", "secret", "log_limit")
@@ -277,7 +312,7 @@ def conclude(
         return ev.NodeCancelled(time=now, node=name, reason=asked, seconds=completion.seconds)
     if reason == "not_started":
         completion = replace(completion, ending=Ending.NOT_STARTED)
-    unknown = reason in _UNKNOWN or completion.ending in (Ending.KILLED, Ending.TIMED_OUT, Ending.LOST)
+    unknown = left.unknown or reason in _UNKNOWN or completion.ending in (Ending.KILLED, Ending.TIMED_OUT, Ending.LOST)
     end = {**facts, "exit_code": code, "signal": signal, "reason": reason, "error": error, "unknown": unknown}
     retry = spec.retry
     more = completion.ending is not Ending.NOT_STARTED and run.tries < retry.attempts
@@ -304,7 +339,7 @@ def answered(plan: Plan, state: RunState, during: During, answer: Answer, now: f
     output = {"choice": answer.choice, "by": answer.by, "reason": answer.reason}
     who = f'"{answer.choice}" by {answer.by}' + (f": {answer.reason}" if answer.reason else "")
     if node.expect is None:
-        good = answer.choice != "reject"
+        good = answer.choice != REJECT
     else:
         try:
             names = during.after(answer.node, output=output, exit_code=None, error="", attempt=run.attempt)

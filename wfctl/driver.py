@@ -185,6 +185,7 @@ def _drive(
                 clock=clock,
                 during=during,
                 prepare=attempts.job,
+                prepare_ending=attempts.ending,
                 collect=outputs.collect if secrets is None else secrets.collect,
                 sharing=sharing,
                 watchers=[watching.events, _Checkpoints(record, writer)],
@@ -304,6 +305,7 @@ def _executor(
         bell=sharing.fd if sharing is not None else -1,
         ear=ear.fd if ear is not None else -1,
         secrets=secrets.values if secrets is not None else {},
+        in_place=plugins.in_place,
     )
 
 

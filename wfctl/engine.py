@@ -7,6 +7,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from wfctl import events as ev
 from wfctl import expr
@@ -14,6 +15,7 @@ from wfctl.budget import DEVICES
 from wfctl.decide import (
     Ask,
     Done,
+    EndTransaction,
     Gather,
     Judge,
     Leavings,
@@ -36,6 +38,7 @@ from wfctl.jobs import (
     Answer,
     Clock,
     Completion,
+    Ending,
     Executor,
     Job,
     Journal,
@@ -48,8 +51,10 @@ from wfctl.jobs import (
     Woken,
 )
 from wfctl.plan import Planned
+from wfctl.question import question
 from wfctl.scope import Check, During
 from wfctl.state import RunState, RunStatus
+from wfctl.transactions import transaction_name
 
 ECHO = 0.1
 """Seconds. Who stops a run often says it twice at once: timeout(1) tells the process and its group, a window that
@@ -69,7 +74,8 @@ class Engine:
     raise ExpressionError), `collect` reads what one left behind, `during` gives expressions their names.
     `sharing` lends what other runs use too.
     `plot` makes a plan to be followed, for what has not started. `store_output` keeps what groups hand out, `answers`
-    tells what people have answered, and `check` what is wrong with a value by a JSON Schema.
+    tells what people have answered, and `check` what is wrong with a value by a JSON Schema. `prepare_ending` makes the
+    job that commits the prepared transaction of an attempt or rolls it back, maybe once more.
     `point` is called at the named moments where a crash is of interest:
     `decided`, `recorded`, `submitted`, `completed`.
     """
@@ -92,6 +98,7 @@ class Engine:
         store_output: Callable[[str, object], tuple[object, bool]] = lambda node, output: (output, False),
         answers: Callable[[], Sequence[Answer]] = lambda: (),
         check: Check = lambda schema, value: (),
+        prepare_ending: Callable[[Planned, int, bool, bool], Job] | None = None,
     ) -> None:
         self.state = state
         self.plan = state.plan
@@ -110,7 +117,9 @@ class Engine:
         self._store_output = store_output
         self._answers = answers
         self._check = check
+        self._prepare_ending = prepare_ending or (lambda planned, attempt, commit, again: prepare(planned, attempt))
         self._jobs: dict[str, Job] = {}
+        self._endings: dict[str, tuple[int, bool]] = {}  # of the jobs, those that end a transaction
         self._batch: list[ev.Event] = []
         self._signalled_at = float("-inf")
 
@@ -177,35 +186,49 @@ class Engine:
             match action:
                 case Start(node):
                     job = self._start(node, now)
-                    if job is not None:
-                        acts.append(lambda job=job: self._submit(job))  # type: ignore[misc]
-                case Record(event):
-                    self.record(event)
-                case Judge(node):
-                    event = self._judge(node, now)
-                    self.record(event)
-                    if isinstance(event, ev.NodeOpened) and event.items:
-                        self.set_course("growth")
+                case EndTransaction(node, attempt, commit):
+                    job = self._end_transaction(node, attempt, commit, now)
                 case Stop(node):
                     job_id = self._job_id(node, self.state.nodes[node].attempt)
                     self.state.stop_asked(node)
                     acts.append(lambda job_id=job_id: self._executor.cancel(job_id))  # type: ignore[misc]
-                case Gather(node):
-                    if (end := gathered(self.state, self._during, node, now, self._store_output)) is not None:
-                        self.record(end)
-                    else:
-                        self.state.nests.looked(node)
-                case Ask(node):
-                    self.record(self._ask(node, now))
-                    self._hear(now)  # it may have been answered before a crash
-                case PlanAgain():
-                    self.record(self._planned(now, "drift") or ev.RunPlanned(time=now, reason="drift"))
-                case Settle(status):
-                    self.record(self._settle(status, now))
+                    continue
                 case Wait(until):
                     return acts, self._stand_in_line(now, until), False
                 case Done():
                     return acts, None, True
+                case _:
+                    self._conclude(action, now)
+                    continue
+            if job is not None:
+                acts.append(lambda job=job: self._submit(job))  # type: ignore[misc]
+
+    def _conclude(self, action: Record | Judge | Gather | Ask | PlanAgain | Settle, now: float) -> None:
+        """Record what follows from what is known: there is nothing to be done for it."""
+        match action:
+            case Record(event):
+                self.record(event)
+            case Judge(node):
+                event = self._judge(node, now)
+                self.record(event)
+                if isinstance(event, ev.NodeOpened) and event.items:
+                    self.set_course("growth")
+            case Gather(node):
+                if (end := gathered(self.state, self._during, node, now, self._store_output)) is not None:
+                    self.record(end)
+                else:
+                    self.state.nests.looked(node)
+            case Ask(node):
+                self.record(self._ask(node, now))
+                self._hear(now)  # it may have been answered before a crash
+            case PlanAgain():
+                self.record(self._planned(now, "drift") or ev.RunPlanned(time=now, reason="drift"))
+            case Settle(status):
+                settled = self._settle(status, now)
+                if self.state.prepared and settled.state == RunStatus.SUCCEEDED and not self.state.committing:
+                    self.record(ev.RunCommitting(time=now))
+                else:
+                    self.record(settled)
 
     def _planned(self, now: float, reason: str) -> ev.RunPlanned | None:
         return self._plot(self.state, now, reason) if self._plot else None
@@ -243,7 +266,10 @@ class Engine:
                 self._refused(node, lent)
                 return None
             devices = lent.get(DEVICES, devices)
-        self.record(ev.NodeStarted(time=now, node=node, attempt=attempt, writes=writes, devices=devices))
+        prepares = planned.node.prepares
+        self.record(
+            ev.NodeStarted(time=now, node=node, attempt=attempt, writes=writes, devices=devices, prepares=prepares)
+        )
         return replace(job, devices=devices) if DEVICES in self.plan.budget else job
 
     def _refused(self, node: str, why: str) -> None:
@@ -332,9 +358,8 @@ class Engine:
         planned = self.plan.nodes[node]
         attempt = self.state.nodes[node].attempt + 1
         try:
-            from wfctl.kinds.ask import question
-
-            fields = question(planned.node, self._during.of(node))
+            said: Any = planned.node.body
+            fields = question(said.fields["ask"], self._during.of(node))
         except expr.Unknown:  # a plan takes it to be answered at once
             return ev.NodeAsked(time=now, node=node, message="", choices=())
         except expr.ExpressionError as error:
@@ -342,7 +367,32 @@ class Engine:
         until = None if fields.timeout is None else round(now + fields.timeout, 6)
         return ev.NodeAsked(time=now, node=node, message=fields.message, choices=fields.choices, until=until)
 
-    def _settle(self, status: RunStatus, now: float) -> ev.Event:
+    def _end_transaction(self, node: str, attempt: int, commit: bool, now: float) -> Job | None:
+        """The job that ends a prepared transaction; None where that cannot be made, which is recorded."""
+        try:
+            job = self._prepare_ending(self.plan.nodes[node], attempt, commit, self.state.commit_again)
+        except expr.ExpressionError as error:
+            self.record(self._not_ended(node, attempt, commit, str(error), now))
+            return None
+        self.state.end_asked(node, attempt)
+        self._endings[job.id] = (attempt, commit)
+        return job
+
+    def _not_ended(self, node: str, attempt: int, commit: bool, why: str, now: float) -> ev.TransactionEnded:
+        name = transaction_name(self.state.id, node, attempt)
+        word, verb = ("committed", "COMMIT") if commit else ("rolled back", "ROLLBACK")
+        error = f"the prepared transaction of {node} could not be {word} ({why}); by hand: {verb} PREPARED '{name}'"
+        return ev.TransactionEnded(time=now, node=node, attempt=attempt, committed=commit, error=error)
+
+    def _ended_transaction(self, job: Job, completion: Completion, left: Leavings, now: float) -> ev.TransactionEnded:
+        attempt, commit = self._endings.pop(job.id)
+        good = completion.ending is Ending.EXITED and completion.code == 0 and not left.failed and not left.error
+        if good:
+            return ev.TransactionEnded(time=now, node=job.node, attempt=attempt, committed=commit)
+        why = left.failure or left.error or completion.error or str(completion.ending)
+        return self._not_ended(job.node, attempt, commit, why, now)
+
+    def _settle(self, status: RunStatus, now: float) -> ev.RunSettled:
         if status is not RunStatus.SUCCEEDED or not self.plan.outputs:
             return ev.RunSettled(time=now, state=status)
         try:
@@ -392,6 +442,9 @@ class Engine:
         job = self._jobs.pop(message.job_id)
         left = self._collect(job, message)
         self._point("completed")
+        if job.id in self._endings:
+            self.record(self._ended_transaction(job, message, left, now))
+            return
         self.record(conclude(self.plan, self.state, self._during, job.node, message, left, now))
         if self._sharing is not None and self._sharing.give_back(job.node):
             self.state.ask_again()

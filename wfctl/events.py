@@ -110,6 +110,24 @@ class RunTimedOut(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunCommitting(Event):
+    """All nodes have succeeded, and some hold a prepared transaction: from here on these are only committed."""
+
+    name: ClassVar[str] = "run_committing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionEnded(Event):
+    """The prepared transaction of an attempt was committed, or rolled back; or that failed, and `error` says why."""
+
+    name: ClassVar[str] = "transaction_ended"
+    node: str
+    attempt: int
+    committed: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettled(Event):
     """All nodes but those of `finally` have ended: how the run went is decided."""
 
@@ -171,6 +189,8 @@ class NodeStarted(Event):
     """The paths that it will write, where an expression decides them."""
     devices: tuple[str, ...] = ()
     """Those that it alone has while it runs."""
+    prepares: bool = False
+    """It will leave a prepared transaction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +283,8 @@ EVENTS: Mapping[str, type[Event]] = {
         RunHalted,
         RunPaused,
         RunTimedOut,
+        RunCommitting,
+        TransactionEnded,
         RunSettled,
         RunFinished,
         NodeReady,

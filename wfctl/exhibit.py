@@ -111,6 +111,8 @@ def environment(plan: Plan, planned: Planned, names: Mapping[str, object]) -> di
 
 def _command(planned: Planned, names: Mapping[str, object]) -> dict[str, Any]:
     body = planned.node.body
+    if isinstance(body, Body):
+        return {"fields": _soft(body.fields, names)}
     if not isinstance(body, Command):
         return {}
     args = _soft(planned.node.args, names)

@@ -5,21 +5,34 @@ Knows no kind, and performs nothing."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
-from wfctl import expr, values
-from wfctl.errors import Problem, Where
-from wfctl.jobs import Job, Place, Task
-from wfctl.node import Node
-from wfctl.record import dataclass
+# Who performs a task imports this with its kind, and waits for it: rooms of the engine are opened in functions.
+TYPE_CHECKING = False  # as `typing` has it
+if TYPE_CHECKING:
+    from typing import Any
+
+    from wfctl import expr
+    from wfctl.errors import Problem, Where
+    from wfctl.jobs import Job, Place
+    from wfctl.node import Node
 
 
-@dataclass(frozen=True, slots=True)
 class Body:
     """What a node says of its kind, by key of the node: the kind's own value first, then those that stand beside it."""
 
-    fields: Mapping[str, object]
+    __slots__ = ("fields",)
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        self.fields = fields
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Body) and self.fields == other.fields
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.fields))
+
+    def __repr__(self) -> str:
+        return f"Body({self.fields!r})"
 
 
 class FieldsKind:
@@ -37,6 +50,9 @@ class FieldsKind:
 
     def parse(self, raw: Mapping[str, Any], where: Where, shell: str | None) -> tuple[object, list[Problem]]:
         """The fields with their texts parsed, and what is wrong with them."""
+        from wfctl import expr
+        from wfctl.errors import Problem
+
         said = {key: raw[key] for key in (self.name, *self.keys) if raw.get(key) is not None}
         try:
             fields = expr.parse_value(said)
@@ -52,8 +68,14 @@ class FieldsKind:
 
     def expressions(self, body: object, where: Where) -> Iterator[tuple[Where, expr.Template]]:
         """Every template, with its place."""
+        from wfctl import expr
+
         assert isinstance(body, Body)
         return expr.templates_of(body.fields, where)
+
+    def prepares(self, body: object) -> bool:
+        """Whether it leaves a prepared transaction."""
+        return False
 
     def paths(self, body: object, key: str) -> tuple[object, ...]:
         """What it reads or writes by its own words."""
@@ -63,6 +85,13 @@ class FieldsKind:
         self, job: Job, node: object, names: Mapping[str, object], place: Place, vars: Mapping[str, object]
     ) -> Job:
         """The job with its task. Secrets stay names."""
+        from dataclasses import replace
+
+        from wfctl import expr, values
+        from wfctl.jobs import Task
+        from wfctl.node import Node
+        from wfctl.result import file_of
+
         assert isinstance(node, Node)
         assert isinstance(node.body, Body)
         sealed = dict(job.sealed)
@@ -89,7 +118,7 @@ class FieldsKind:
             fields=self.settled(fields, node),
             filled=filled,
             file=f"{place.values}task.json",
-            result=f"{place.output}.result",
+            result=file_of(place.output),
             key=job.id.rpartition("/")[0],
         )
         return replace(job, task=task, sealed=sealed, files={**job.files, **hand.files})

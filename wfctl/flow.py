@@ -12,7 +12,7 @@ from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Any
 
-from wfctl import expr, load, plan, plugins, spec, tree
+from wfctl import expr, level, load, plan, plugins, spec, tree
 from wfctl.errors import Fault, Invalid, Problem, UsageError, Where, dotted, nearest
 from wfctl.history import Definition
 from wfctl.node import Node
@@ -73,6 +73,11 @@ class Flow:
             for value in _seen_before(node)
             for r in expr.references_of(value)
         )
+
+    @property
+    def leans_on_packages(self) -> bool:
+        """Whether some node is of an installed kind: then the file is as good as what is installed."""
+        return any(node.kind not in level.KINDS for node in _all(self.workflow.nodes))
 
     def refuse(self) -> None:
         """Raise Invalid where the file has faults."""

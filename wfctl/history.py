@@ -11,13 +11,15 @@ from typing import Any
 
 from wfctl import events as ev
 from wfctl import expr, instant, journal, plan, plugins, spec
-from wfctl.errors import StateError, WfctlError
+from wfctl.errors import StateError, UsageError, WfctlError
+from wfctl.jobs import Kind
 from wfctl.node import Node
 from wfctl.noderun import BAD, DONE, RUNNING, WAITING_INPUT
 from wfctl.plan import Plan, Request
 from wfctl.record import dataclass
 from wfctl.state import RunState, RunStatus, fold
 from wfctl.store import RunFolder
+from wfctl.transactions import transaction_name
 
 FORMAT = 1
 """The format of the pinned definition."""
@@ -63,8 +65,19 @@ def read_definition(folder: RunFolder, name: str) -> Definition:
 def plan_of(definition: Definition, request: Request) -> Plan:
     """The plan that a definition and a request give, as they did when the run began."""
     stem = definition.file.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    workflow, _ = spec.build(definition.data, stem, plugins.kind, definition.files.get)
+    workflow, _ = spec.build(definition.data, stem, _kind_of_then, definition.files.get)
     return plan.build(workflow, request)[0]
+
+
+def _kind_of_then(name: str) -> Kind:
+    """A kind that the run was begun with. Raises StateError where its package is not there any more, or broken."""
+    try:
+        kind = plugins.kind(name)
+    except UsageError as error:
+        raise StateError(f"what this run was begun with is not as it was: {error}") from None
+    if kind is None:
+        raise StateError(f'no kind "{name}" is installed any more, and this run was begun with it; install its package')
+    return kind
 
 
 def request_to_data(request: Request) -> dict[str, Any]:
@@ -230,9 +243,19 @@ def document(record: Record) -> dict[str, Any]:
         **summary(record, status),
         "folder": str(record.folder.path.absolute()),
         "wants_update": record.state.wants_update,
+        "transactions": transactions(record.state),
         "nodes": nodes,
         "rollback": None,
     }
+
+
+def transactions(state: RunState) -> list[dict[str, Any]]:
+    """The prepared transactions of a run that were neither committed nor rolled back, as far as it is known."""
+    return [
+        {"node": node, "attempt": attempt, "name": transaction_name(state.id, node, attempt)}
+        for node in state.prepared
+        for attempt in state.nodes[node].prepared
+    ]
 
 
 def summary(record: Record, status: str | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from wfctl.errors import Problem, Where
 from wfctl.record import dataclass
+from wfctl.result import Result as Result
 
 Sealed = tuple[str, ...]
 """A text without the secrets in it: pieces of text and names of secrets in turn, a piece first and last."""
@@ -40,20 +41,6 @@ class Task:
     result: str = ""
     key: str = ""
     """The same for all attempts of one node of one run: what others may know it by (`Idempotency-Key`)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What became of a task. It failed where `reason` is not empty: a fixed word, such as `status`; `error` says why.
-
-    With the reason `not_started` the work was never begun, and there is no other attempt. `retry_after` is how many
-    seconds a server wants to be left alone.
-    """
-
-    output: Any = None
-    reason: str = ""
-    error: str = ""
-    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +264,10 @@ class Kind(Protocol):
     def expressions(self, body: object, where: Where) -> Iterable[tuple[Where, Any]]:
         """Every template in a body, with its place below the node `where`: for references and checks."""
 
+    def prepares(self, body: object) -> bool:
+        """Whether its work leaves a prepared transaction, which the end of the run decides. Such a kind is a
+        `TransactionKind`."""
+
     def paths(self, body: object, key: str) -> tuple[object, ...]:
         """What it reads or writes by its own words; `key` is `reads` or `writes`. It counts among those of the node."""
 
@@ -299,6 +290,8 @@ class Tools(Protocol):
     attempt: int
     key: str
     """As that of the task."""
+    environ: Mapping[str, str]
+    """The variables that a process of the node has: a kind that heeds one, such as a proxy, looks here."""
     timeout: float | None
     """Seconds that the attempt has. Whoever performs it ends it then; it may be of use to tell others."""
 
@@ -308,6 +301,25 @@ class Tools(Protocol):
     def when_stopped(self, stop: Callable[[], None]) -> None:
         """Call this, from another thread, when the attempt is to end: it makes what `perform` waits for fail at once.
         The last one that was given counts; it is called at once where the attempt is to end already."""
+
+
+class TransactionKind(Kind, Protocol):
+    """A kind that may leave a prepared transaction behind."""
+
+    def ending(
+        self,
+        job: Job,
+        node: Any,
+        names: Mapping[str, object],
+        place: Place,
+        vars: Mapping[str, object],
+        *,
+        name: str,
+        commit: bool,
+        again: bool,
+    ) -> Job:
+        """The job that commits the transaction of that name, or rolls it back. `again` where that may be done already.
+        Raises ExpressionError."""
 
 
 class PythonKind(Kind, Protocol):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from wfctl import expr, graph
-from wfctl.errors import Where, dotted
+from wfctl.errors import UsageError, Where, dotted
 from wfctl.node import (
     EACH_ALONE,
     ITEM,
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from wfctl.spec import Builder
 
 KINDS = ("run", "call", "http", "sql", "files", "notify", "ask", "workflow", "nodes")
+NODE_KEYS = frozenset(
+    "description needs when trigger env secrets cwd with shell args stdin stdout params outputs expect timeout retry"
+    " continue_on_error priority deadline business_value user_level group estimate resources limit reads writes"
+    " idempotency checkpoint compensate compensate_when pivot for_each key max_parallel collect detach".split()
+)
+"""What a node may say beside its kind."""
+
 GROUPS = ("nodes", "workflow")
 """The kinds that hold other nodes."""
 
@@ -138,6 +145,8 @@ class Level:
         if group is None:
             raw = builder.with_defaults(raw)
         found = [kind for kind in KINDS if kind in raw]
+        if not found:  # then maybe one that is installed
+            found = [key for key in raw if key not in NODE_KEYS and not key.startswith("x-")]
         if len(found) != 1:
             return None  # the schema has told of none, or of two
         kind = found[0]
@@ -179,17 +188,26 @@ class Level:
     ) -> dict[str, Any] | None:
         """The fields of a node that does something itself."""
         builder = self.builder
-        kind = builder.kinds(name)
+        try:
+            kind = builder.kinds(name)
+        except UsageError as error:
+            builder.fault((*where, name), str(error), key=True, path="")
+            return None
         if kind is None:
-            builder.fault((*where, name), f'the kind "{name}" is not available yet', "use run", key=True)
+            if name in KINDS:
+                builder.fault((*where, name), f'the kind "{name}" is not available yet', "use run", key=True)
+            elif builder.hints:  # who checked the shape has told of it already
+                hint = "install its package, or correct the name"
+                builder.fault((*where, name), f'no kind "{name}" is installed', hint, key=True)
             return None
         fields = reader.fields(KEYS - OF_EACH if raw.get("for_each") is not None else KEYS - EACH_ALONE)
         builder.refuse_strange(raw, reader.own, where, name, kind.keys)
         body, problems = kind.parse(raw, where, fields.get("shell"))
         builder.problems += problems
+        faults = len(builder.problems) - len(problems)
         for place, template in kind.expressions(body, where):
             reader.check_body(template, place, kind.secrets)
-        for key in ("reads", "writes"):
+        for key in ("reads", "writes") if len(builder.problems) == faults else ():  # else they would be told twice
             if more := kind.paths(body, key):
                 fields[key] = joined(fields.get(key), more)
         fields["dynamic"] = reader.dynamic
@@ -197,7 +215,7 @@ class Level:
             fields["receives"] = reader.receives
         if builder.default_env:
             fields["default_env"] = builder.default_env.difference(own_env)
-        return {"body": body, "slotless": kind.slotless, **fields}
+        return {"body": body, "slotless": kind.slotless, "prepares": kind.prepares(body), **fields}
 
     def group(
         self, kind: str, raw: dict[str, Any], where: Where, section: str, reader: NodeReader

@@ -94,13 +94,18 @@ def check(document: Document) -> list[Fault]:
     """Every fault of the document's shape, in order; empty when it is good."""
     if document.checked:
         return []
-    validator = _workflow_validator()
+    validator, schema = _workflow_validator(), _workflow_schema()
     problems = [*_case_problems(document.data), *_param_problems(document.data)]
     if not validator.is_valid(document.data):
         from wfctl import wording
 
+        installed, more = _installed(document.data, schema)
+        problems += more
+        if installed:
+            schema = installed
+            validator = _validator(schema)
         for part in _parts(document.data):
-            problems += wording.problems(validator.iter_errors(part), _workflow_schema())
+            problems += wording.problems(validator.iter_errors(part), schema)
     if document.reprints and len(problems) < MAX_FAULTS:
         problems += _reprinted(document)
     # Where the making of the data had trouble, what the schema says of the result is an echo.
@@ -293,6 +298,43 @@ def _workflow_schema() -> dict[str, Any]:
 @functools.cache
 def _workflow_validator() -> Validator:
     return _validator(_workflow_schema())
+
+
+def _installed(data: dict[str, object], schema: dict[str, Any]) -> tuple[dict[str, Any] | None, list[Problem]]:
+    """The schema with the installed kinds, and what is wrong with the values of those that the data name by their own
+    schemas; None where there is none. Packages are looked through only if some node has a key that nobody knows."""
+    from wfctl import installed, plugins
+
+    unknown = list(installed.unknown_keys(data, schema["$defs"]["node_keys"]["properties"]))
+    kinds = plugins.installed() if unknown else {}
+    if not kinds:
+        return None, []
+    named = [(where, value) for where, value in unknown if where[-1] in kinds]
+    problems = [problem for where, value in named for problem in _by_own_schema(value, where)]
+    return installed.schema_with(schema, kinds.keys()), problems
+
+
+def _by_own_schema(value: object, where: Where) -> list[Problem]:
+    """What is wrong with the value of an installed kind, by the schema that the kind has, if any."""
+    from wfctl import installed, plugins, wording
+
+    name = str(where[-1])
+    try:
+        schema = getattr(plugins.kind(name), "schema", None)
+    except UsageError:
+        return []  # who asks for the kind itself is told
+    if schema is None:
+        return []
+    for inner, message in check_schema(schema):
+        return [Problem(where, f'the kind "{name}" has a schema that is none: {dotted(inner)} {message}', key=True)]
+    errors = _validator(schema).iter_errors(value)
+    sure = (error for error in errors if not installed.is_decided_later(error.kind.name, error.instance))
+    found = []
+    for problem in wording.problems(sure, None, schema):
+        inside = (*where, *problem.where)
+        path = None if problem.path is None else dotted(inside[:-1])  # an unknown key is told of what holds it
+        found.append(Problem(inside, problem.message, problem.hint, key=problem.key, path=path))
+    return found
 
 
 def _validator(schema: object) -> Validator:

@@ -113,6 +113,8 @@ class Node:
     reads: Value = ()
     writes: Value = ()
     detach: bool = False
+    prepares: bool = False
+    """It leaves a prepared transaction, which the end of the run decides."""
     slotless: bool = False
     """It holds no slot while it runs: it waits for others."""
     default_env: frozenset[str] = field(default=frozenset(), compare=False)

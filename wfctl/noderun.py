@@ -97,9 +97,11 @@ class NodeRun:
         "judged",
         "left",
         "output",
+        "prepared",
         "ready_at",
         "reason",
         "retry_at",
+        "rolled_back",
         "seconds",
         "signal",
         "started",
@@ -120,9 +122,11 @@ class NodeRun:
         "finished",
         "first_started",
         "output",
+        "prepared",
         "ready_at",
         "reason",
         "retry_at",
+        "rolled_back",
         "seconds",
         "signal",
         "started",
@@ -154,6 +158,8 @@ class NodeRun:
         self.writes: Any = None
         self.won: tuple[str, ...] = ()  # the keys of the items that a `for_each` chose
         self.asked: Any = None  # the question of an `ask`, and until when it stands
+        self.prepared: list[int] = []  # attempts whose transaction may be prepared, and neither committed nor not
+        self.rolled_back = False  # its transaction was: what it did is undone
         self.inside: Tally | None = None  # of what it holds, while it is open
         self.left = self.succeeded = self.failed = 0
         self.judged = False  # handed to a queue: neither its trigger nor its `when` is asked again

@@ -9,16 +9,15 @@ import math
 import os
 import re
 import stat
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from wfctl import journal
 from wfctl.decide import Leavings
 from wfctl.jobs import Completion, Ending, Job, Result
+from wfctl.result import DEEPEST, LARGEST, TOO_LARGE, brief, draft_of
 from wfctl.store import write_whole
-
-LARGEST = 16 * 1024 * 1024
-"""Bytes of one output; a larger one fails its node."""
 
 INLINE = 64 * 1024
 """Bytes of an output that still stand in the journal; a larger one lies in a file of its own."""
@@ -26,21 +25,18 @@ INLINE = 64 * 1024
 _LARGEST_STORED = 1 << 34
 """Bytes of a stored output that are still read: those of a `for_each` may be many times `LARGEST`."""
 
-DEEPEST = 100
-"""How deep lists and mappings of an output may lie in each other, as in a workflow file."""
-
 
 class _Bad(ValueError):
     """An output that cannot be taken; its text says why."""
 
 
-def collect(job: Job, completion: Completion) -> Leavings:
-    """Read what the job left. Faults are told in the result, not raised."""
+def collect(job: Job, completion: Completion, hide: Callable[[str], str] = str) -> Leavings:
+    """Read what the job left. Faults are told in the result, not raised. `hide` takes secrets out of an error."""
+    if job.task is not None:
+        return _of_task(job, completion, hide)
     if completion.ending not in (Ending.EXITED, Ending.KILLED):
         return Leavings()
-    missing = tuple(path for path in job.writes if not _is_there(path))
-    if job.task is not None:
-        return _of_task(job, completion.result, missing)
+    missing = _missing(job)
     try:
         output = _read(job)
         if output is None:
@@ -53,37 +49,78 @@ def collect(job: Job, completion: Completion) -> Leavings:
     return Leavings(output=output, file=file, missing=missing)
 
 
-def _of_task(job: Job, result: Result | None, missing: tuple[str, ...]) -> Leavings:
-    """What a task left: its result, which a process of its own wrote to a file."""
+def _missing(job: Job) -> tuple[str, ...]:
+    return tuple(path for path in job.writes if not _is_there(path))
+
+
+def _of_task(job: Job, completion: Completion, hide: Callable[[str], str]) -> Leavings:
+    """What a task left: its result, which a process of its own wrote to a file. That is gone then, however it ended."""
     assert job.task is not None
+    path = job.task.result
     try:
-        told = asdict(result) if result is not None else _parse(_text(_result(job.task.result), _RESULT), _RESULT)
-        assert isinstance(told, dict)
-        _check_depth(told["output"], "its output", DEEPEST)
-        file = _kept(job, told["output"])
+        if completion.ending not in (Ending.EXITED, Ending.KILLED):
+            return Leavings()
+        missing = _missing(job)
+        told = _told(completion.result, path)
+        if told is None:
+            return _nothing_left(completion, missing)
+        failed, failure = told["reason"], brief(hide(told["error"]))
+        if failed == "output":
+            return Leavings(error=failure, missing=missing)
+        left = Leavings(
+            missing=missing, failed=failed, failure=failure, retry_after=told["retry_after"], unknown=told["unknown"]
+        )
+        try:
+            _check_depth(told["output"], "its output", DEEPEST)
+            return replace(left, output=told["output"], file=_kept(job, told["output"]))
+        except _Bad as error:
+            return replace(left, error=str(error))
     except _Bad as error:
-        return Leavings(error=str(error), missing=missing)
+        return Leavings(error=str(error))
     except OSError as error:
-        return Leavings(error=f"its result could not be read: {(error.strerror or '').lower()}", missing=missing)
-    return Leavings(
-        output=told["output"],
-        file=file,
-        missing=missing,
-        failed=told["reason"],
-        failure=told["error"],
-        retry_after=told["retry_after"],
-    )
+        return Leavings(error=f"its result could not be read: {(error.strerror or '').lower()}")
+    finally:
+        for left_over in (path, draft_of(path)):
+            try:
+                os.unlink(left_over)
+            except OSError:  # not there: it was performed in this process, or wrote none
+                pass
+
+
+def _nothing_left(completion: Completion, missing: tuple[str, ...]) -> Leavings:
+    """What it means that there is no result: the process ended before the work did."""
+    if completion.ending is Ending.KILLED:
+        return Leavings(missing=missing)  # and that says all
+    what = f"exit code {completion.code}: its process ended before its work was done"
+    return Leavings(error=what) if completion.code == 0 else Leavings(failed="exit_code", failure=what)
 
 
 _RESULT = "its result"
 
 
-def _result(path: str) -> bytes:
+def _told(result: Result | None, path: str) -> dict[str, Any] | None:
+    """The fields of a result, from the file where it was left in one; None where there is none."""
+    if result is not None:
+        return result.told()
     content = _content(path, _RESULT, 2 * LARGEST)
     if content is None:
-        raise _Bad("it left no result: the process that performed it was ended, or ended itself")
-    os.unlink(path)
-    return content
+        return None
+    try:
+        told = _parse(content.decode("utf-8", "surrogatepass"), _RESULT, DEEPEST + 1)
+    except UnicodeDecodeError:
+        told = None
+    if isinstance(told, dict) and all(isinstance(told.get(key), kind) for key, kind in _FIELDS.items()):
+        return told
+    raise _Bad("its result is damaged: something else than its worker has written it")
+
+
+_FIELDS: Mapping[str, Any] = {
+    "output": object,
+    "reason": str,
+    "error": str,
+    "retry_after": (int, float, type(None)),
+    "unknown": bool,
+}
 
 
 def fetch(folder: str, output: object, stored: bool) -> object:
@@ -172,12 +209,12 @@ def _from_file(text: str) -> object:
     return _parse(text, "$WFCTL_OUTPUT")
 
 
-def _parse(text: str, what: str) -> object:
+def _parse(text: str, what: str, deepest: int = DEEPEST) -> object:
     if not text.strip():
         raise _Bad(f"{what} is empty, and JSON was expected")
     try:
         value = json.loads(text, parse_constant=_not_finite, parse_float=_finite)
-        _check_depth(value, what, DEEPEST)
+        _check_depth(value, what, deepest)
         return value
     except RecursionError:
         raise _Bad(f"{what} is nested over {DEEPEST} deep") from None
@@ -227,7 +264,7 @@ def _stored(base: str, output: object, largest: int | None) -> str | None:
     if len(content) <= INLINE:
         return None
     if largest is not None and len(content) > largest:
-        raise _Bad("the output has more than 16 MiB as JSON; write a file and name it in writes")
+        raise _Bad(TOO_LARGE)
     from pathlib import Path
 
     path = Path(base + ".json")

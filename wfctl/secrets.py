@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from wfctl import outputs
@@ -15,6 +16,7 @@ from wfctl.decide import Leavings
 from wfctl.jobs import Completion, Ending, Job, Place
 from wfctl.journal import refusal
 from wfctl.mask import Mask
+from wfctl.result import LARGEST, draft_of, file_of
 
 
 def names_of(job: Job) -> tuple[str, ...]:
@@ -40,6 +42,8 @@ class Secrets:
         """Take the secrets out of all that an attempt left there, for good. Raises StateError."""
         for path in (place.log, place.stdout, place.output, f"{place.output}.json"):
             self._scrub(path, names)
+        for path in (result := file_of(place.output), draft_of(result)):  # nobody will read them any more
+            _remove(path)
         if not _is_file(place.output):
             _remove(place.output)
 
@@ -71,25 +75,50 @@ class Secrets:
         names = names_of(job)
         limit = job.log_limit if completion.reason == "log_limit" else None
         self._scrub_log(job.log, names, limit)
-        held = self._scrub_log(job.stdout, names, limit) if job.stdout is not None else set()
-        if not _is_file(job.output):  # a link may lead to what may not be written, and not be read either
-            _remove(job.output)
-            return Leavings(error="$WFCTL_OUTPUT is no file; write one there, or nothing")
-        if _size(job.output) <= outputs.LARGEST:
-            held |= self._scrub(job.output, names)
-        left = Leavings() if held else outputs.collect(job, completion)
-        if left.output is not None or left.error:  # JSON may have spelt it as no mask knows
-            text = json.dumps([left.output, left.error], ensure_ascii=False).encode("utf-8", "surrogatepass")
-            held = self.mask(names).names_in(text)
-            for path in (job.output, f"{job.output}.json", job.stdout) if held else ():
-                _remove(path)
-        if _size(job.output) > outputs.LARGEST:  # refused, and not looked through
-            _remove(job.output)
+        left, held = self._of_task(job, completion, names) if job.task is not None else self._of_process(
+            job, completion, names, limit
+        )  # fmt: skip
         if not held:
             return left
         which = ", ".join(f'"{name}"' for name in sorted(held))
         error = f"its output held the secret {which}, and outputs are recorded; leave it out, or write it to a file"
-        return Leavings(error=error, reason="secret", missing=left.missing)
+        return replace(left, output=None, file=None, error=error, reason="secret")
+
+    def _of_process(
+        self, job: Job, completion: Completion, names: tuple[str, ...], limit: int | None
+    ) -> tuple[Leavings, set[str]]:
+        """What a process of its own left, and the names of the secrets that its output held."""
+        held = self._scrub_log(job.stdout, names, limit) if job.stdout is not None else set()
+        if not _is_file(job.output):  # a link may lead to what may not be written, and not be read either
+            _remove(job.output)
+            return Leavings(error="$WFCTL_OUTPUT is no file; write one there, or nothing"), set()
+        if _size(job.output) <= LARGEST:
+            held |= self._scrub(job.output, names)
+        left = Leavings() if held else outputs.collect(job, completion)
+        if left.output is not None or left.error:  # JSON may have spelt it as no mask knows
+            held = self._names_in([left.output, left.error], names)
+            for path in (job.output, f"{job.output}.json", job.stdout) if held else ():
+                _remove(path)
+        if _size(job.output) > LARGEST:  # refused, and not looked through
+            _remove(job.output)
+        return left, held
+
+    def _of_task(self, job: Job, completion: Completion, names: tuple[str, ...]) -> tuple[Leavings, set[str]]:
+        """What a task left, with errors that hide secrets, and the names of those that its output held."""
+        left = outputs.collect(job, completion, lambda text: self._hidden(text, names))
+        held = self._names_in(left.output, names) if left.output is not None else set()
+        result = file_of(job.output)
+        # What it wrote where a command leaves its output, nobody reads.
+        for path in (job.output, result, draft_of(result), *([f"{job.output}.json"] if held else ())):
+            _remove(path)
+        return left, held
+
+    def _names_in(self, output: object, names: tuple[str, ...]) -> set[str]:
+        return self.mask(names).names_in(json.dumps(output, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+    def _hidden(self, text: str, names: tuple[str, ...]) -> str:
+        """A text with stars in the place of secrets."""
+        return self.mask(names).hide(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
 
 
 def _size(path: str) -> int:

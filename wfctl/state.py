@@ -49,6 +49,8 @@ class RunStatus(StrEnum):
     RUNNING = "running"
     INTERRUPTED = "interrupted"
     WAITING_INPUT = "waiting_input"
+    COMMITTING = "committing"
+    ROLLBACK_FAILED = "rollback_failed"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
 
@@ -74,6 +76,9 @@ class RunState:
         self.paused = 0.0  # seconds since `began`
         self.timed_out = False
         self.finally_failed = False
+        self.committing = False  # prepared transactions are only committed from here on
+        self.commit_again = False  # an engine has died since: some may be committed already
+        self.ending: set[tuple[str, int]] = set()  # of those that are being ended; no fact
         self.only_finally = False  # what went on had nothing else left to do
         self.events = 0
         self._to_stop: deque[str] = deque()
@@ -272,7 +277,7 @@ class RunState:
         self.time = event.time
         self.events += 1
         name = getattr(event, "node", None)
-        if name is None:
+        if name is None or isinstance(event, ev.TransactionEnded):
             _RUN_FACTS[type(event)](self, event)
             return
         run = self.nodes.get(name)
@@ -354,6 +359,10 @@ class RunState:
         run.reason = run.error = ""
         self.running[planned.id] = None
         run.devices = event.devices
+        if event.prepares:
+            run.prepared = [*run.prepared, event.attempt]
+            run.rolled_back = False
+            self.prepared[planned.id] = None
         wish = self._wish(planned)
         self.budget.hold(planned.id, wish, event.time, run.devices)
         self.budget.spend(wish, event.time)
@@ -372,6 +381,8 @@ class RunState:
         run.output = event.output
         run.stored = event.stored
         run.won = event.won
+        if planned.node.prepares:
+            run.prepared = [event.attempt]  # it has rolled back those of older attempts
 
     def _node_retrying(self, run: NodeRun, planned: Planned, event: ev.NodeRetrying) -> None:
         self._attempt_ended(run, event)
@@ -466,7 +477,10 @@ class RunState:
             self.timed_out = False
             self.began = event.time
         self.course = None
-        self._forget(set(event.again), finally_only=decided)
+        self.commit_again = self.committing
+        asked = set(event.again) | {name for name, run in self.nodes.items() if run.rolled_back and not decided}
+        if not self.committing:
+            self._forget(asked, finally_only=decided)
         self._derive()
 
     def _again(self, asked: set[str]) -> tuple[set[str], set[str]]:
@@ -522,6 +536,7 @@ class RunState:
             if run.state is RETRYING and name not in again:
                 continue  # its retry is due when it was due
             fresh = self.nodes[name] = NodeRun(run.attempt, run.unknown)
+            fresh.prepared = run.prepared
             if run.state is INTERRUPTED:
                 # The attempt counts for its number, not for `retry.attempts`: nothing of the work failed.
                 fresh.tries = max(0, run.tries - 1)
@@ -577,6 +592,25 @@ class RunState:
         self.error = "the run's own timeout has passed"
         self._start_failing("cancel")
 
+    def _run_committing(self, event: ev.RunCommitting) -> None:
+        self.committing = True
+
+    def _transaction_ended(self, event: ev.TransactionEnded) -> None:
+        run = self.nodes[event.node]
+        self.ending.discard((event.node, event.attempt))
+        if event.error:
+            self.unended[event.node, event.attempt] = event.error
+            self.error = self.error or event.error
+            return
+        run.prepared = [attempt for attempt in run.prepared if attempt != event.attempt]
+        run.rolled_back = not event.committed
+        if not run.prepared:
+            self.prepared.pop(event.node, None)
+
+    def end_asked(self, node: str, attempt: int) -> None:
+        """The engine ends a prepared transaction. No fact: it is asked again after a crash."""
+        self.ending.add((node, attempt))
+
     def _run_settled(self, event: ev.RunSettled) -> None:
         self.settled = RunStatus(event.state)
         self.error = event.error or self.error
@@ -616,7 +650,9 @@ class RunState:
             stays = run is not None and run.state in DONE and planned.node.section == "nodes"
             inside = planned.parent is not None and self.nodes[planned.parent].state in DONE
             if run is not None and not stays and not (inside and run.state in FINAL):
+                before_ = run
                 run = NodeRun(run.attempt, run.unknown or run.state is RUNNING)
+                run.prepared = before_.prepared
             self.nodes[name] = run or NodeRun()
         self._derive()
 
@@ -631,6 +667,9 @@ class RunState:
         self.nests = Nests(self)
         self.running: dict[str, None] = {}
         self.asking: dict[str, None] = {}
+        self.prepared = {name: None for name, run in self.nodes.items() if run.prepared}
+        self.unended: dict[tuple[str, int], str] = {}  # transactions that could not be ended, and why
+        self.ending = set()
         self.refused: dict[str, None] = {}  # by other runs, in the order of asking
         self.asked: dict[str, str] = {}
         self._doomed: deque[str] = deque()
@@ -806,6 +845,7 @@ class RunState:
             for key, value in zip(NodeRun.KEPT, values, strict=True):
                 setattr(run, key, value)
             run.devices, run.won = tuple(run.devices), tuple(run.won)
+            run.prepared = list(run.prepared)
         state._derive()
         return state
 
@@ -813,6 +853,8 @@ class RunState:
 _RUN_KEPT = (
     "at_once",
     "began",
+    "commit_again",
+    "committing",
     "error",
     "events",
     "exit_code",
@@ -843,6 +885,8 @@ _RUN_FACTS: Mapping[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.RunHalted: RunState._run_halted,
     ev.RunPaused: RunState._run_paused,
     ev.RunTimedOut: RunState._run_timed_out,
+    ev.RunCommitting: RunState._run_committing,
+    ev.TransactionEnded: RunState._transaction_ended,
     ev.RunSettled: RunState._run_settled,
     ev.RunFinished: RunState._run_finished,
 }

@@ -7,16 +7,22 @@ from __future__ import annotations
 import json
 import os
 import sys
-import traceback
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
 
-from wfctl.jobs import Job, PythonKind, Result, Tools
+from wfctl import plugins
+from wfctl.result import LARGEST, TOO_LARGE, NoOutput, Result, brief, draft_of, plain
 
+TYPE_CHECKING = False  # as `typing` has it
 if TYPE_CHECKING:
+    from typing import Any
+
     from wfctl.errors import Where
+    from wfctl.jobs import Job, PythonKind, Tools
 
 SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
+
+LONGEST_ERROR = 1024 * 1024
+"""Characters of an error on its way. It is cut for good only when no secret is in it: half a one would not be found."""
 
 
 def command(job: Job, root: str) -> tuple[tuple[str, ...], bytes]:
@@ -24,7 +30,8 @@ def command(job: Job, root: str) -> tuple[tuple[str, ...], bytes]:
     task = job.task
     assert task is not None
     told = {
-        "kind": task.kind,
+        "kind": plugins.address(task.kind),
+        "path": [] if task.kind in plugins.KINDS else [folder for folder in sys.path if folder],  # it was found there
         "fields": task.fields,
         "filled": task.filled,
         "result": task.result,
@@ -52,23 +59,51 @@ def filled_in(fields: Mapping[str, Any], filled: Mapping[str, Where], text_of: C
 
 
 def performed(kind: PythonKind, fields: Mapping[str, Any], tools: Tools) -> Result:
-    """What the kind makes of the fields. What it raises is a bug of it: whole in the log, short in the result."""
+    """What the kind makes of the fields, with an output that is plain data. What it raises is a failure."""
     try:
-        return kind.perform(fields, tools)
-    except Exception as error:
-        tools.log("".join(traceback.format_exception(error)).rstrip())
-        return Result(reason="exception", error=f"{type(error).__name__}: {error}".rstrip(": "))
+        result = kind.perform(fields, tools)
+        if not isinstance(result, Result):
+            raise TypeError(f"perform returned {type(result).__name__}, and not a Result")
+        result.output = plain(result.output)
+    except NoOutput as error:
+        return Result(reason="output", error=brief(str(error), LONGEST_ERROR))
+    except BaseException as error:  # a kind that calls `sys.exit` ends neither a worker nor a thread of the engine
+        return failed(error, tools)
+    result.error = brief(result.error, LONGEST_ERROR)
+    return result
+
+
+def failed(error: BaseException, tools: Tools) -> Result:
+    """A failure by an exception: whole in the log, short in the result."""
+    from wfctl.blame import short, whole
+
+    tools.log(whole(error))
+    return Result(reason="exception", error=brief(short(error, tools.root), LONGEST_ERROR))
 
 
 def exit_code(result: Result) -> int:
-    """What a process that left this result ends with."""
-    return 1 if result.reason else 0
+    """What a process that left this result ends with. An output that cannot be taken is no matter of the process."""
+    if result.code is not None:
+        return result.code & 0xFF
+    return 0 if result.reason in ("", "output") else 1
 
 
 def write(path: str, result: Result) -> None:
     """Leave the result. It is there whole or not at all; the record of its end will keep what matters of it."""
-    told = {"output": result.output, "reason": result.reason, "error": result.error, "retry_after": result.retry_after}
-    draft = f"{path}.draft"
-    with open(draft, "w", encoding="utf-8", errors="surrogatepass") as stream:
-        json.dump(told, stream, ensure_ascii=False, allow_nan=False)
-    os.rename(draft, path)
+    output = _encoded(result.output)
+    if len(output) > LARGEST:
+        output = b"null"
+        result = result if result.reason else Result(reason="output", error=TOO_LARGE)
+    rest = _encoded({key: value for key, value in result.told().items() if key not in ("output", "code")})
+    fd = os.open(draft_of(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if fd < 3:  # somebody closed one of these, and what is printed must not go into the result
+        import fcntl
+
+        fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    with open(fd, "wb") as stream:
+        stream.write(b'{"output": %b, %b' % (output, rest[1:]))
+    os.rename(draft_of(path), path)
+
+
+def _encoded(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")

@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, Protocol
 
-from wfctl import plugins
 from wfctl.errors import Fault, Problem, Where, dotted, nearest
 from wfctl.quantity import shown
 from wfctl.record import dataclass
@@ -53,19 +52,22 @@ _COUNTS = {
 }
 
 
-def problems(errors: Iterable[SchemaError], ours: Mapping[str, object] | None) -> list[Problem]:
+def problems(
+    errors: Iterable[SchemaError], ours: Mapping[str, object] | None, theirs: Mapping[str, object] | None = None
+) -> list[Problem]:
     """One problem for each real mistake.
 
     `ours` is the schema when it is the published one: its titles are written to stand in a message. None for
-    the schema of a user, whose titles say other things.
+    the schema of a user, whose titles say other things. `theirs` is that, where its keys are to be known by name.
     """
     found: dict[tuple[Where, bool], Problem] = {}
     unknown: dict[Where, set[str]] = {}  # what unknown keys of a mapping were probably meant to be
     missing: list[tuple[str, Problem]] = []
+    known_kinds = _kinds(ours)
     for error in errors:
         name, where = error.kind.name, tuple(error.instance_path)
         if name == "additionalProperties":
-            for problem, meant in _unknown_keys(error, where, ours):
+            for problem, meant in _unknown_keys(error, where, ours or theirs):
                 found.setdefault((problem.where, True), problem)
                 unknown.setdefault(where, set()).add(meant)
         elif name == "required":
@@ -73,18 +75,18 @@ def problems(errors: Iterable[SchemaError], ours: Mapping[str, object] | None) -
             missing.append((key, Problem(where, f'missing key "{key}"', key=True)))
         elif name == "oneOf" and ours is not None:
             if isinstance(error.instance, dict):  # else it is said already that this is no mapping
-                kinds = [kind for kind in KINDS if kind in error.instance]
+                kinds = [kind for kind in known_kinds if kind in error.instance]
                 if kinds:
                     found.setdefault((where, True), _two_kinds(kinds, where))
                 else:
-                    missing.append(("", Problem(where, "has no kind", f"add {' or '.join(plugins.KINDS)}", key=True)))
+                    missing.append(("", Problem(where, "has no kind", "add one, such as run", key=True)))
         else:
             problem = _problem(error, where, ours)
             found.setdefault((problem.where, problem.key), problem)
     # What a misspelt key was meant to be is not missing besides.
     for key, problem in missing:
         meant_here = unknown.get(problem.where, set())
-        if not (meant_here & {key} if key else meant_here & set(KINDS)):
+        if not (meant_here & {key} if key else meant_here & known_kinds):
             found.setdefault((problem.where, True), problem)
     return list(found.values())
 
@@ -113,7 +115,7 @@ def _problem(error: SchemaError, where: Where, ours: Mapping[str, object] | None
         message = _no(key, title) if title else f"{shown(key)}: {inner.message}"
         return Problem((*where, key), message, key=True, path=dotted(where))
     if name == "not" and ours is not None and isinstance(value, dict):
-        kind = next((kind for kind in KINDS if kind in value), "")
+        kind = next((kind for kind in _kinds(ours) if kind in value), "")
         return Problem((*where, kind), f"{kind} is a kind, and every node names its own", "leave it out", key=True)
     limit = error.kind.value
     if name in _LIMITS:
@@ -186,6 +188,12 @@ def _nearest(key: str, known: tuple[str, ...]) -> str:
     return nearest(key, known)
 
 
+def _kinds(ours: Mapping[str, Any] | None) -> Set[str]:
+    """The kinds that the schema knows, in its order: it may have more than the published one."""
+    kinds = ours["$defs"]["kinds"]["oneOf"] if ours is not None else ()
+    return dict.fromkeys(one["required"][0] for one in kinds).keys()
+
+
 def _two_kinds(kinds: list[str], where: Where) -> Problem:
     noun = "a step" if "compensate" in where else "a node"
     return Problem(where, f"has two kinds, {kinds[0]} and {kinds[1]}; {noun} has exactly one", key=True)
@@ -255,6 +263,10 @@ def syntax_fault(file: str, source: bytes, error: Any) -> Fault:
         message, hint = "a tab indents here", "use spaces"
     elif "cannot start any token" in said:
         message, hint = f"a value cannot start with {shown(char)}", "quote it"
+    elif "unexpected ':'" in said:
+        start = max(before.rfind(sign) for sign in " ,[{") + 1
+        message, hint = 'in { } and [ ] a text with a ":" must be quoted', f'write "{_word(text[start:])}"'
+        mark = _Place(mark.line, start)
     elif "flow mapping" in context or "flow sequence" in context:
         bracket, closing = ("{", "}") if "mapping" in context else ("[", "]")
         place = f"{opened.line + 1}:{opened.column + 1}"
@@ -268,6 +280,11 @@ def syntax_fault(file: str, source: bytes, error: Any) -> Fault:
         if "simple key" in context:
             mark = opened
     return Fault(file, mark.line + 1, mark.column + 1, "", message, hint)
+
+
+def _word(text: str) -> str:
+    """What is written up to the next sign that ends a text in { } and [ ]."""
+    return re.split(r"[\s,\]}]", text, maxsplit=1)[0]
 
 
 @dataclass(frozen=True, slots=True)

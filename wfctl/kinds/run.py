@@ -63,6 +63,10 @@ class Run:
             if not isinstance(part, str):
                 yield from expr.templates_of(part, (*where, i))
 
+    def prepares(self, body: object) -> bool:
+        """What a command has done is done."""
+        return False
+
     def paths(self, body: object, key: str) -> tuple[object, ...]:
         """What a command reads and writes shows in the keys of its node alone."""
         return ()

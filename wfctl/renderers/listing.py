@@ -40,9 +40,12 @@ def run_status(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
     if len(shown) < len(nodes):
         rest = plural(len(nodes) - len(shown), "node")
         lines.append(pen.paint(f"  + {rest} not shown; all: wfctl status {document['id']} --json", "dim"))
+    if prepared := document.get("transactions"):
+        told = ", ".join(f"{pen.safe(one['node'])} ({pen.safe(one['name'])})" for one in prepared)
+        lines += ["", f"  {plural(len(prepared), 'prepared transaction')} open: {told}"]
     if asked := {name: node["question"]["choices"] for name, node in nodes.items() if node.get("question")}:
         lines += ["", *(f"answer with: {pen.safe(text)}" for text in answer_commands(document["id"], asked))]
-    if document["state"] in ("failed", "interrupted", "waiting_input"):
+    if document["state"] in ("failed", "interrupted", "waiting_input", "committing", "rollback_failed"):
         lines += ["", f"go on with: {resume_command(document['id'], document['wants_update'])}"]
     return "\n".join(lines) + "\n"
 
