@@ -110,6 +110,7 @@ class Work:
     due: float | None = None        # when its timeout or its grace is over; a timer of another moment is stale
     stopping: bool = False
     timed_out: bool = False
+    killed: bool = False
     given_up: bool = False          # its end was told; what its thread still comes to is nobody's affair
     result: Result | None = field(default=None, repr=False)
     ended: float = 0.0
@@ -165,6 +166,7 @@ class Threads:
         """Stop all and wait for none; their ends."""
         ended = self.take()
         for work in list(self._works.values()):
+            work.stopping = work.killed = True
             work.tools.stop()
             if self._give_up(work):
                 ended.append(self._end(work, Ending.KILLED, signal.SIGKILL))
@@ -257,7 +259,8 @@ class Threads:
             return self._end(work, Ending.TIMED_OUT)
         code = tasks.exit_code(work.result)
         if work.tools.too_long or (work.stopping and code):     # else it was through before it heard of it
-            return self._end(work, Ending.KILLED, signal.SIGKILL if work.tools.too_long else signal.SIGTERM)
+            at_once = work.tools.too_long or work.killed
+            return self._end(work, Ending.KILLED, signal.SIGKILL if at_once else signal.SIGTERM)
         return self._end(work, Ending.EXITED, code, work.result)
 
     def _end(self, work: Work, ending: Ending, code: int | None = None, result: Result | None = None) -> Completion:
