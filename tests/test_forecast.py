@@ -78,6 +78,17 @@ def test_no_bound_counts_items_that_a_collect_does_not_wait_for(strategy: str, e
     assert told.finish[told.document()["critical_path"][1]] == end
 
 
+@pytest.mark.parametrize("strategy", ["all", "first", "majority"])
+def test_no_collect_runs_out_of_time_in_a_plan(strategy: str) -> None:
+    x = {"for_each": [1, 2], "estimate": 20, "collect": {"strategy": strategy, "timeout": 10}}
+    assert timeline(foretold({"x": x, "y": ["x"]}, concurrency=2)).endswith(" y[20-21]")
+
+
+def test_at_its_timeout_best_has_the_best_so_far_in_a_plan_too() -> None:
+    x = {"for_each": [1, 20], "estimate": "${{ item }}", "collect": {"strategy": "best", "timeout": 10}}
+    assert timeline(foretold({"x": x, "y": ["x"]})).endswith(" y[10-11]")
+
+
 def test_who_is_no_longer_needed_ends_with_the_winner() -> None:
     nodes = {
         "x": {"for_each": [1, 3], "estimate": 2, "collect": "first", "max_parallel": 2},
