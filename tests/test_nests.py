@@ -92,6 +92,15 @@ def test_what_became_of_each_item_can_be_named() -> None:
     assert run.state.nodes["x"].output == [None, None, None]
 
 
+def test_what_joins_in_one_turn_is_planned_at_once() -> None:
+    asked: list[str] = []
+    each = {"for_each": "${{ nodes.l.output }}"}
+    groups = {f"g{i}": {"nodes": {"x": each}} for i in range(5)}
+    data = flow({"l": [], **groups, "m": ["l"], "y": {**each, "needs": ["m"]}})
+    simulate(data, outputs={"l": [1, 2]}, plot=lambda state, now, reason: asked.append(f"{reason} {now:g}"))
+    assert asked == ["start 0", "growth 1", "growth 4"]
+
+
 # -- collect
 
 

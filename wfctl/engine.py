@@ -113,6 +113,7 @@ class Engine:
         self._jobs: dict[str, Job] = {}
         self._batch: list[ev.Event] = []
         self._signalled_at = float("-inf")
+        self._grown = False  # items have joined since the last plan
 
     def set_course(self, reason: str) -> None:
         """Look for a plan to be followed from now on, and record it where there is one."""
@@ -174,6 +175,10 @@ class Engine:
         acts: list[Callable[[], None]] = []
         while True:
             action = decide(self.plan, self.state, now)
+            if self._grown and isinstance(action, (Start, Wait)):  # all that joined in this turn is planned at once
+                self._grown = False
+                self.set_course("growth")
+                continue
             match action:
                 case Start(node):
                     job = self._start(node, now)
@@ -184,8 +189,7 @@ class Engine:
                 case Judge(node):
                     event = self._judge(node, now)
                     self.record(event)
-                    if isinstance(event, ev.NodeOpened) and event.items:
-                        self.set_course("growth")
+                    self._grown |= isinstance(event, ev.NodeOpened) and bool(event.items)
                 case Stop(node):
                     job_id = self._job_id(node, self.state.nodes[node].attempt)
                     self.state.stop_asked(node)
