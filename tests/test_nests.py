@@ -92,6 +92,15 @@ def test_what_became_of_each_item_can_be_named() -> None:
     assert run.state.nodes["x"].output == [None, None, None]
 
 
+def test_what_joins_in_one_turn_is_planned_at_once() -> None:
+    asked: list[str] = []
+    each = {"for_each": "${{ nodes.l.output }}"}
+    groups = {f"g{i}": {"nodes": {"x": each}} for i in range(5)}
+    data = flow({"l": [], **groups, "m": ["l"], "y": {**each, "needs": ["m"]}})
+    simulate(data, outputs={"l": [1, 2]}, plot=lambda state, now, reason: asked.append(f"{reason} {now:g}"))
+    assert asked == ["start 0", "growth 1", "growth 4"]
+
+
 # -- collect
 
 
@@ -518,6 +527,22 @@ def test_what_is_open_waits_again_when_what_it_needs_runs_again() -> None:
     assert states(run, "a", "g", "g.x") == ["failed:exit_code", "running", "ok"]
     run = simulate(data, run=run)
     assert run.timeline.endswith("a[2-3] g.y[3-4]")
+
+
+def test_what_was_skipped_in_a_group_that_was_skipped_runs_when_its_need_succeeds() -> None:
+    data = flow({"a": [], "g": {"nodes": {"x": ["a"]}}, "y": ["g"]}, on_failure="continue")
+    run = simulate(data, fails={"a": 1})
+    assert states(run, "g.x", "g", "y") == ["skipped:needs", "skipped:inner", "skipped:needs"]
+    assert states(simulate(data, run=run), "g.x", "g", "y") == ["ok", "ok", "ok"]
+
+
+def test_groups_of_finally_wait_for_all_others_when_the_run_goes_on() -> None:
+    data = flow({"a": []}, **{"finally": {"g": {"nodes": {"x": []}}, "h": {"nodes": {"q": ASK}}}})
+    run = simulate(data, signals=[(0.5, 2), (1.2, 2)])
+    assert states(run, "g", "g.x", "h.q") == ["running", "interrupted:interrupted", "waiting_input"]
+    run = simulate(data, run=run, answers=approve)
+    assert run.timeline.endswith("a[1.2-2.2] g.x[2.2-3.2]")
+    assert run.ended["h.q"] == "ok"
 
 
 def test_no_more_items_than_may_run_at_once_after_a_crash() -> None:

@@ -122,6 +122,7 @@ class Engine:
         self._endings: dict[str, tuple[int, bool]] = {}  # of the jobs, those that end a transaction
         self._batch: list[ev.Event] = []
         self._signalled_at = float("-inf")
+        self._grown = False  # items have joined since the last plan
 
     def set_course(self, reason: str) -> None:
         """Look for a plan to be followed from now on, and record it where there is one."""
@@ -183,6 +184,10 @@ class Engine:
         acts: list[Callable[[], None]] = []
         while True:
             action = decide(self.plan, self.state, now)
+            if self._grown and isinstance(action, (Start, Wait)):  # all that joined in this turn is planned at once
+                self._grown = False
+                self.set_course("growth")
+                continue
             match action:
                 case Start(node):
                     job = self._start(node, now)
@@ -211,8 +216,7 @@ class Engine:
             case Judge(node):
                 event = self._judge(node, now)
                 self.record(event)
-                if isinstance(event, ev.NodeOpened) and event.items:
-                    self.set_course("growth")
+                self._grown |= isinstance(event, ev.NodeOpened) and bool(event.items)
             case Gather(node):
                 if (end := gathered(self.state, self._during, node, now, self._store_output)) is not None:
                     self.record(end)

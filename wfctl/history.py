@@ -168,11 +168,12 @@ _SAYS_NOTHING_OF_THE_WORK = (
 def changed(record: Record, plan: Plan) -> list[str]:
     """The nodes that succeeded under a definition by which they would have run otherwise than by `plan`."""
     ran: dict[int, list[str]] = {}
-    for name, planned in plan.nodes.items():
-        run = record.state.nodes.get(name)
-        if planned.parent is not None:
+    nodes, runs = record.plan.nodes, record.state.nodes
+    for name, run in runs.items():
+        around = nodes[name].parent
+        if around is not None and runs[around].state in DONE:
             continue  # what lies in another was written there
-        if run is not None and run.state in DONE and planned.node.section == "nodes" and not planned.given:
+        if run.state in DONE and nodes[name].node.section == "nodes" and not nodes[name].given:
             since = [pin.time <= (run.started or 0.0) for pin in record.pins]
             ran.setdefault(max(0, sum(since) - 1), []).append(name)
     found: set[str] = set()
@@ -182,19 +183,38 @@ def changed(record: Record, plan: Plan) -> list[str]:
         before = record.plan if last else plan_of(
             read_definition(record.folder, pin.definition), request_from_data(pin.request)
         )  # fmt: skip
-        found.update(_otherwise(before, plan, names))
-    return [name for name in plan.nodes if name in found]
+        found.update(_otherwise(before, plan, names, record.plan))
+    return [name for name in runs if name in found]
 
 
-def _otherwise(before: Plan, after: Plan, names: Iterable[str]) -> Iterator[str]:
+def _written(plan: Plan, name: str, grown: Plan) -> Node | None:
+    """A node as a plan has it: one that joined in the run, and so is only in that which has `grown`, as it is written
+    in what it lies in. None where the plan has no such node."""
+    if name in plan.nodes:
+        return plan.nodes[name].node
+    around = grown.nodes[name].parent
+    holder = _written(plan, around, grown) if around is not None else None
+    if holder is None:
+        return None
+    if holder.each is not None:
+        return holder.each.item
+    return holder.inner.nodes.get(grown.nodes[name].node.id) if holder.inner is not None else None
+
+
+def _otherwise(before: Plan, after: Plan, names: Iterable[str], grown: Plan) -> Iterator[str]:
     """Those of the nodes that the two plans run in another way: by their own words, or by values that these name."""
+    there = {name: node for name in names if (node := _written(after, name, grown)) and node.section == "nodes"}
     if (before.env, before.root) != (after.env, after.root):  # every node is given them
-        yield from names
+        yield from there
         return
     values = _changed_values(before, after)
     keys = [f.name for f in fields(Node) if f.compare and f.name not in _SAYS_NOTHING_OF_THE_WORK]
-    for name in names:
-        old, new = before.nodes[name].node, after.nodes[name].node
+    for name, new in there.items():
+        old = _written(before, name, grown)
+        if old is None:
+            continue
+        if name in before.nodes and name not in after.nodes:  # what one has read by now the other has not
+            new = new if not new.deferred else after.planner.with_deferred(new, grown.nodes[name].scope)
         if any(getattr(old, key) != getattr(new, key) for key in keys):
             yield name
         elif values and any(r.path[:2] in values for r in _references(new)):

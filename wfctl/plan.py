@@ -203,11 +203,15 @@ class Plan:
     def improvable(self) -> bool:
         """Whether a better order than the policy's own is to be looked for unasked: where that says what matters, but
         not who is next, where not all fit at once, estimates are more than guesses, and the nodes not too many."""
-        likely = [planned for planned in self.nodes.values() if planned.likely and not planned.holds]
-        if any(planned.chain for planned in likely):  # a chain that began goes first
+        if self.policy not in IMPROVABLE:
             return False
-        if self.policy not in IMPROVABLE or len(likely) > UNASKED or not all(p.estimated for p in likely):
-            return False
+        likely: list[Planned] = []
+        for planned in self.nodes.values():
+            if planned.likely and not planned.holds:
+                # a chain that began goes first
+                if planned.chain or not planned.estimated or len(likely) == UNASKED:
+                    return False
+                likely.append(planned)
         asked: Counter[str] = Counter()
         for planned in likely:
             asked.update(dict(planned.demand))

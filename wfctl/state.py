@@ -517,7 +517,8 @@ class RunState:
             elif finally_only:
                 keep = True
             elif run.state is SKIPPED:
-                keep = name not in again | around and not any(need in anew for need in planned.needs)
+                keep = not planned.holds or run.reason != "inner"  # what is inside may not be skipped any more
+                keep = keep and name not in again | around and not any(need in anew for need in planned.needs)
                 keep = keep and planned.parent not in anew
             else:
                 tolerated = planned.node.continue_on_error and run.state in (FAILED, TIMED_OUT)
@@ -527,13 +528,15 @@ class RunState:
                     kept.add(name)
                 continue
             if planned.holds and run.state is RUNNING and name not in again and name not in around:
-                if planned.parent not in anew and not any(need in anew for need in planned.needs):
+                begun = finally_only or planned.node.section == "nodes"
+                if begun and planned.parent not in anew and not any(need in anew for need in planned.needs):
                     run.first_started = self.time  # it stays open
                     continue
-            if run.state is WAITING_INPUT and name not in again:
+            open_ = planned.node.section == "nodes" or finally_only
+            if run.state is WAITING_INPUT and name not in again and open_:
                 continue  # the question stands
             anew.add(name)
-            if run.state is RETRYING and name not in again:
+            if run.state is RETRYING and name not in again and open_:
                 continue  # its retry is due when it was due
             fresh = self.nodes[name] = NodeRun(run.attempt, run.unknown)
             fresh.prepared = run.prepared
@@ -648,9 +651,12 @@ class RunState:
                 same = (was.items, was.key) == (planned.node.each.items, planned.node.each.key)
                 if same or old[name].state in DONE:
                     self._grow(name, items)
+        others: set[str] = set()  # items of another value, and all inside of them
         for name, planned in plan.nodes.items():
             run = old.get(name)
-            stays = run is not None and run.state in DONE and planned.node.section == "nodes"
+            if planned.parent in others or (run is not None and _value_of(plan, name) != _value_of(before, name)):
+                others.add(name)
+            stays = run is not None and run.state in DONE and planned.node.section == "nodes" and name not in others
             inside = planned.parent is not None and self.nodes[planned.parent].state in DONE
             if run is not None and not stays and not (inside and run.state in FINAL):
                 before_ = run
@@ -852,6 +858,13 @@ class RunState:
             run.prepared = list(run.prepared)
         state._derive()
         return state
+
+
+def _value_of(plan: Plan, name: str) -> object:
+    """The value of the item that a node is, None where it is none."""
+    planned = plan.nodes[name]
+    item = planned.scope.item if planned.parent is not None and plan.nodes[planned.parent].node.each else None
+    return None if item is None else [item.value]
 
 
 _RUN_KEPT = (

@@ -399,3 +399,46 @@ def test_an_update_to_the_same_file_leaves_a_finished_run_as_it_is(wfctl: Comman
     wfctl("run", flow("nodes: {a: {run: echo a >> ledger}}\nfinally: {z: {run: echo z >> ledger}}"))
     assert "nothing left to do" in wfctl("resume", "last", "--update").stderr
     assert (tmp_path / "ledger").read_text() == "a\nz\n"
+
+
+NESTED = """
+    on_failure: continue
+    nodes:
+      list: {run: "echo a b c | tr ' ' '\\n'", stdout: lines}
+      x: {for_each: [a, b, c], run: "echo x ${{ item }}; test ${{ item }} != c || test -e ok", stdout: text}
+      y:
+        for_each: ${{ nodes.list.output }}
+        run: "echo y ${{ item }}; test ${{ item }} != c || test -e ok"
+        stdout: text
+      g:
+        nodes:
+          a: {run: "echo one", stdout: text}
+          b: {run: "test -e ok", needs: [a]}
+        outputs: {a: "${{ nodes.a.output }}"}
+    outputs: {x: "${{ nodes.x.output }}", y: "${{ nodes.y.output }}"}
+"""
+
+
+def test_an_update_takes_no_item_for_another_of_the_same_place(
+    flow: Flow, tmp_path: Path, wfctl: Command, status: Status
+) -> None:
+    assert wfctl("run", flow(NESTED)).returncode == 1
+    (tmp_path / "ok").touch()
+    flow(NESTED.replace("[a, b, c]", "[z, b, d, a]"))
+    assert wfctl("resume", "last", "--update").returncode == 0
+    shown = status()
+    assert shown["outputs"]["x"] == ["x z", "x b", "x d", "x a"]
+    assert [shown["nodes"][f"x[{i}]"]["attempts"] for i in range(4)] == [2, 1, 2, 1]
+
+
+def test_an_update_says_what_succeeded_inside_of_others_by_what_has_changed(
+    flow: Flow, tmp_path: Path, wfctl: Command
+) -> None:
+    wfctl("run", flow(NESTED))
+    (tmp_path / "ok").touch()
+    flow(NESTED.replace("echo", "echo  "))
+    shown = wfctl("resume", "last", "--update")
+    assert (
+        "changed but succeeded before, so not run again: list, x[0], x[1], g.a, y[0], y[1]; add --from list for that"
+    ) in shown.stderr.replace("\n", " ")
+    assert shown.returncode == 0
