@@ -1,6 +1,6 @@
 """Finds, deletes, copies and moves what lies in one folder, by handles: each folder is opened in the one before it.
 
-Knows no node. A symlink is a thing of its own and leads nowhere: whatever changes meanwhile, nothing is done outside."""
+Knows no node. No symlink is followed, so whatever changes between look and act, nothing is done outside."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False  # as `typing` has it
 if TYPE_CHECKING:
@@ -222,10 +222,10 @@ class Tree:
         if not self._is_near(source.path, depth):
             return False
         os.mkdir(new.name, 0o700, dir_fd=new.folder)
-        with source.inside() as one, new.inside() as other:
+        with source.inside() as one, new.inside(_LIST) as other:  # one that is only passed through has no mode to set
             entries = self._entries(one, source.path, "read")
             done = [self._fill(source.at(one, name), new.at(other, name), depth + 1) for name, _ in entries or ()]
-            os.chmod(f"/proc/self/fd/{other}", told.st_mode & _MODE)  # the handle itself allows nothing but to pass
+            os.fchmod(other, told.st_mode & _MODE)
         _keep_times(new, told)
         return entries is not None and all(done)
 
@@ -330,8 +330,8 @@ class _Spot:
         return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
 
     @contextmanager
-    def inside(self) -> Iterator[int]:
-        handle = os.open(self.name, _FOLDER, dir_fd=self.folder)
+    def inside(self, how: int = _FOLDER) -> Iterator[int]:
+        handle = os.open(self.name, how, dir_fd=self.folder)
         try:
             yield handle
         finally:
@@ -359,7 +359,8 @@ def _clear(
             return False
         with spot.inside() as inside:
             if ours:
-                os.chmod(f"/proc/self/fd/{inside}", 0o700)
+                with suppress(OSError):  # by another name, that is of the folder and not of what is in its place by now
+                    os.chmod(f"/proc/self/fd/{inside}", 0o700)
             try:
                 names = [name for name, _ in _listed(inside)]
             except PermissionError as error:

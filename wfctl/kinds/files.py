@@ -145,7 +145,7 @@ def _work(fields: Mapping[str, Any], tools: Tools) -> Iterator[_Step]:
                 plain = place(path, what)
                 if plain == ".":
                     raise ValueError(f"{what}: {ROOT_ITSELF}; {NAME_INSIDE}")
-                found.append((plain, path.endswith("/")))
+                found.append((plain, str(path).endswith("/")))
         return found
 
     for verb in DONE:
@@ -155,7 +155,8 @@ def _work(fields: Mapping[str, Any], tools: Tools) -> Iterator[_Step]:
             continue
         for transfer in said if isinstance(said, list) else [said] if said is not None else ():
             if not isinstance(transfer, Mapping):
-                raise ValueError(f"{verb}: expected a mapping such as {{from: a, to: b}}, got {quantity.shown(transfer)}")
+                what = f"expected a mapping such as {{from: a, to: b}}, got {quantity.shown(transfer)}"
+                raise ValueError(f"{verb}: {what}")
             to: Any = transfer["to"]
             yield _Step(verb, globs(transfer["from"], f"{verb}: from"), place(to, f"{verb}: to"), to.endswith("/"))
 
@@ -192,8 +193,8 @@ class _Doing:
                     self.take(step, tree)
         except _Stopped:
             return Result(output=self.output(), reason="files", error="stopped")
-        error = self.first + (f", and {self.wrong - 1:,} more" if self.wrong > 1 else "")
-        return Result(output=self.output(), reason="files" if self.wrong else "", error=error)
+        wrong = self.first + (f", and {self.wrong - 1:,} more" if self.wrong > 1 else "")
+        return Result(output=self.output(), reason="files" if wrong else "", error=wrong)
 
     def output(self) -> dict[str, Any]:
         named: dict[str, Any] = {DONE[verb]: sorted(paths)[:MOST] for verb, paths in self.done.items()}
