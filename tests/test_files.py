@@ -1,4 +1,4 @@
-"""Work on files: what globs find, what becomes of links, what is refused, and what is left when something goes wrong."""
+"""Work on files: what globs find, what becomes of links, what is refused, and what is left where something fails."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ class Ground:
     def hands(self, cwd: str = ".") -> Hands:
         return Hands(str(self.root), str(self.root / cwd))
 
-    def do(self, cwd: str = ".", **fields: Any) -> Result:
-        return Files().perform({key.rstrip("_"): value for key, value in fields.items()}, self.hands(cwd))
+    def do(self, cwd: str = ".", /, **fields: Any) -> Result:
+        return Files().perform(fields, self.hands(cwd))
 
 
 @pytest.fixture
