@@ -364,9 +364,7 @@ def test_a_folder_behind_a_symlink_out_of_the_root_is_no_place_to_stand_on(groun
         (["d/x", "e/x"], "new", '"d/x" and "e/x" would both become "new/x"; name a folder for each'),
     ],
 )
-def test_what_cannot_be_put_there_says_why(
-    ground: Ground, verb: str, source: Any, to: str, error: str
-) -> None:
+def test_what_cannot_be_put_there_says_why(ground: Ground, verb: str, source: Any, to: str, error: str) -> None:
     ground.make("a", "d/x", "e/x", "e/d/")
     (ground.root / "same").hardlink_to(ground.root / "a")
     if to == "e/d":
