@@ -68,6 +68,27 @@ def test_nodes_that_wait_for_a_failure_are_left_out() -> None:
     assert told.document()["critical_path"] == ["a", "all"]
 
 
+@pytest.mark.parametrize(("strategy", "end"), [("first", 3.0), ("majority", 5.0), ("best", 9.0), ("all", 9.0)])
+def test_no_bound_counts_items_that_a_collect_does_not_wait_for(strategy: str, end: float) -> None:
+    item = {"a": {"estimate": "${{ item }}"}, "b": {"needs": ["a"], "estimate": 1}}
+    nodes = {"x": {"for_each": [8, 4, 2], "nodes": item, "collect": strategy}, "y": {"needs": ["x"], "estimate": 2}}
+    told = foretold(nodes, concurrency=8)
+    assert told.makespan == told.lower_bound == end + 2
+    assert told.document()["critical_path"][-1] == "y"
+    assert told.finish[told.document()["critical_path"][1]] == end
+
+
+@pytest.mark.parametrize("strategy", ["all", "first", "majority"])
+def test_no_collect_runs_out_of_time_in_a_plan(strategy: str) -> None:
+    x = {"for_each": [1, 2], "estimate": 20, "collect": {"strategy": strategy, "timeout": 10}}
+    assert timeline(foretold({"x": x, "y": ["x"]}, concurrency=2)).endswith(" y[20-21]")
+
+
+def test_at_its_timeout_best_has_the_best_so_far_in_a_plan_too() -> None:
+    x = {"for_each": [1, 20], "estimate": "${{ item }}", "collect": {"strategy": "best", "timeout": 10}}
+    assert timeline(foretold({"x": x, "y": ["x"]})).endswith(" y[10-11]")
+
+
 def test_who_is_no_longer_needed_ends_with_the_winner() -> None:
     nodes = {
         "x": {"for_each": [1, 3], "estimate": 2, "collect": "first", "max_parallel": 2},

@@ -26,6 +26,10 @@ class Collect:
         """How many of so many items may fail."""
         return self.tolerate if isinstance(self.tolerate, int) else floor(self.tolerate * items + 1e-9)
 
+    def enough(self, items: int) -> int:
+        """How many successes of so many items end it."""
+        return {"first": 1, "majority": items // 2 + 1}.get(self.strategy, items)
+
 
 class Tally(Protocol):
     """Of the items of a `for_each`: how many there are, how many have not ended, and how the others did.

@@ -152,7 +152,7 @@ class Answer:
         self._socket = sock
         self._line = line
         self.status = response.status
-        self.reason = (response.reason or http.client.responses.get(response.status, "")).strip()[:100]
+        self.reason = (response.reason or http.client.responses.get(response.status, "")).strip()
         self.length = response.length
         """Bytes of the body, where that is known before."""
         self.headers: dict[str, str | list[str]] = {}
@@ -284,7 +284,7 @@ def failure_of(error: Exception, line: Line) -> Failure:
         case http.client.IncompleteRead():
             text = "the answer ended early"
         case http.client.HTTPException():
-            text = f"the answer is no HTTP: {str(error).strip()[:100] or type(error).__name__}"
+            text = f"the answer is no HTTP: {str(error).strip() or type(error).__name__}"
         case OSError():
             text = (error.strerror or str(error) or "the connection was lost").lower()
     return Failure(reason, text, unknown=line.sent_unsafe)
@@ -460,7 +460,7 @@ def _tunnel(sock: socket.socket, url: Url, proxy: Url) -> None:
     finally:
         response.close()
     if not 200 <= response.status < 300:
-        raise Failure("connection", f"the proxy refused: HTTP {response.status} {response.reason}"[:100])
+        raise Failure("connection", f"the proxy refused: HTTP {response.status} {response.reason}")
 
 
 _tls_lock = threading.Lock()

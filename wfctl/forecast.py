@@ -181,6 +181,7 @@ def forecast(plan: Plan, explain: str | None = None, plot: Plotter | None = None
     executor = SimulatedExecutor()
     state = RunState(replace(plan, timeout=None))
     state.id = "plan"
+    state.nests.patient = True
     engine = Engine(
         state,
         journal=None,

@@ -47,6 +47,7 @@ class Nests:
         self._runs = state.nodes
         self._to_look: deque[str] = deque()
         self._deadlines: list[tuple[float, str]] = []
+        self.patient = False  # a plan: no time is up that would fail a node
 
     # -- what is asked
 
@@ -105,8 +106,10 @@ class Nests:
 
     def deadline(self, name: str) -> float | None:
         """When the time of an open `for_each` is up."""
-        limit, began = self.collect(name).timeout, self._runs[name].first_started
-        return None if limit is None or began is None else round(began + limit, 6)
+        collect, began = self.collect(name), self._runs[name].first_started
+        if collect.timeout is None or began is None or (self.patient and collect.strategy != "best"):
+            return None
+        return round(began + collect.timeout, 6)
 
     def collect(self, name: str) -> Collect:
         """How a `for_each` is done."""

@@ -289,6 +289,8 @@ class Planner:
         ends: dict[str, tuple[float, Standing]] = {}
         before = instances.points(made)
         planned, ordered, counted = self.placed(made, before, given, ends)
+        lost = superseded(planned, ordered, before, counted)
+        ordered = [point for point in ordered if point not in lost] if lost else ordered
         concurrency = int(self.setting("concurrency", workflow.concurrency, _count, self.request.cores))
         plan = Plan(
             name=workflow.name,
@@ -739,6 +741,45 @@ class SelectionError(Exception):
         self.option, self.name, self.known = option, name, known
 
 
+def superseded(
+    planned: Mapping[str, Planned],
+    ordered: Iterable[str],
+    before: Mapping[str, Sequence[str]],
+    lengths: Mapping[str, float],
+) -> set[str]:
+    """The points of items that nothing waits for, as enough others end earlier, with all that is inside of them."""
+    races = {
+        name + instances.END: node.collect.enough(len(one.children))
+        for name, one in planned.items()
+        if (node := one.node).each is not None and node.collect is not None
+    }
+    lost: set[str] = set()
+    ends: dict[str, float] = {}
+    for point in ordered if races else ():
+        one = planned[instances.at(point)]
+        if point in races:
+            items = [end for child in one.children if (end := _end_of(planned[child])) in ends]
+            late = sorted(items, key=ends.__getitem__)[races[point] :]
+            todo = [instances.at(end) for end in late]
+            for name in todo:  # grows while it is read
+                lost |= {name, name + instances.END}
+                todo += planned[name].children
+        earlier = [ends[need] for need in before[point] if need in ends and need not in lost]
+        ends[point] = _first(one, point, earlier) + lengths[point]
+    return lost
+
+
+def _end_of(one: Planned) -> str:
+    return one.id + instances.END if one.holds else one.id
+
+
+def _first(one: Planned, point: str, earlier: Sequence[float]) -> float:
+    """The earliest moment of a point by the ends of what comes before it."""
+    if one.node.trigger == "any_succeeded" and not point.endswith(instances.END):
+        return min(earlier, default=0.0)
+    return max(earlier, default=0.0)
+
+
 def critical_path(
     planned: Mapping[str, Planned],
     ordered: list[str],
@@ -777,9 +818,7 @@ def lower_bounds(
         node = planned[instances.at(point)]
         if node.node.section != "nodes":
             continue
-        earlier = [ends[need] for need in before[point] if need in ends]
-        any_ = node.node.trigger == "any_succeeded" and not point.endswith(instances.END)
-        first = min(earlier, default=0.0) if any_ else max(earlier, default=0.0)
+        first = _first(node, point, [ends[need] for need in before[point] if need in ends])
         ends[point] = first + lengths[point]  # 0 for what is given
         path = max(path, ends[point])
         if node.given or node.holds:

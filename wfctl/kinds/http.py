@@ -26,7 +26,7 @@ LARGEST = 16 * 1024 * 1024
 LONGEST_RETRY_AFTER = 3600.0
 """Seconds: a server that asks for more is asked again after that all the same."""
 SHOWN = 4096
-"""Bytes of the body of a failure that go to the log."""
+"""Characters of the body of a failure that go to the log."""
 
 OFFERED = ("application/json", "application/xml", "application/javascript", "application/x-www-form-urlencoded")
 """Types that are text, beside text/… and those that end with +json or +xml."""
@@ -67,8 +67,8 @@ class Http(FieldsKind):
         if isinstance(headers, Mapping):
             yield from _check_headers(headers, "auth" in fields, (*where, "headers"))
         auth = fields.get("auth", {})
-        if isinstance(auth, Mapping) and auth.keys() not in ({"user", "password"}, {"bearer"}, {"user"}, set()):
-            yield Problem((*where, "auth"), "is neither {user, password} nor {bearer}", "keep one of the two")
+        if isinstance(auth, Mapping) and "bearer" in auth and {"user", "password"} & auth.keys():
+            yield Problem((*where, "auth"), "is {user, password} and {bearer} at once", "keep one of the two")
 
     def paths(self, body: object, key: str) -> tuple[object, ...]:
         """The file that is sent is read, the one that is saved is written."""
@@ -107,7 +107,7 @@ class Http(FieldsKind):
             with exchange.exchange(request, line, tools.environ, idle, followed) as answer:
                 for there in followed if not any(where[0] == "url" for where in hidden) else ():
                     tools.log(f"redirected to {there}")
-                return _result(answer, fields.get("save"), shown, tools, line)
+                return _result(answer, fields.get("save"), shown, tools, line, bool(hidden))
         except exchange.Failure as failure:
             output = {"status": failure.status, "headers": {}, "text": "", "bytes": 0}
             error = f"{shown}: {failure}"
@@ -197,8 +197,7 @@ def _check_url(parts: list[object], where: Where) -> Iterator[Problem]:
     from urllib.parse import urlsplit
 
     beginning = parts[0]
-    assert isinstance(beginning, str)
-    if len(parts) > 1 and not beginning:
+    if not isinstance(beginning, str) or not beginning:     # an expression, or the schema has told of it
         return
     scheme = re.match(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?//", beginning)
     if len(parts) > 1 and scheme is None and "/" not in beginning:
@@ -362,7 +361,9 @@ def _opened(fields: Mapping[str, Any], tools: Tools) -> BinaryIO | None:
 # -- the answer
 
 
-def _result(answer: Answer, save: object, shown: str, tools: Tools, line: Line) -> Result:
+def _result(answer: Answer, save: object, shown: str, tools: Tools, line: Line, secret: bool) -> Result:
+    """What the answer means. Where it may repeat a secret nothing is cut that is shown: half of one is found by nobody
+    who takes secrets out."""
     good = 200 <= answer.status < 300
     output: dict[str, Any] = {"status": answer.status, "headers": answer.headers}
     reason = error = ""
@@ -374,33 +375,29 @@ def _result(answer: Answer, save: object, shown: str, tools: Tools, line: Line) 
     output["bytes"] = size
     if content is None:
         what = f"{shown}: the answer has over {LARGEST >> 20} MiB, too much for an output"
-        reason, error = "output", f"{what}; write it to a file with save: PATH"
+        reason, error = "body", f"{what}; write it to a file with save: PATH"
     else:
         text = _text(content, answer)
         if text is None:
-            kind = answer.header("content-type")[:60] or "no type said"
+            kind = answer.header("content-type") or "no type said"
             what = f"{shown}: the answer is no text ({kind}, {size:,} bytes)"
-            reason, error = "output", f"{what}; write it to a file with save: PATH"
+            reason, error = "body", f"{what}; write it to a file with save: PATH"
         else:
             output |= _value(text, answer)
     if good:
-        return Result(output=output, reason=reason, error=error)
+        return Result(output=output, reason=reason, error=error, unknown=bool(reason) and line.sent_unsafe)
     if answer.reason:
         error = f"HTTP {answer.status} {answer.reason}, from {shown}"
     else:
         error = f"HTTP {answer.status}, from {shown}"
     text = "" if content is None else _text(content, answer) or ""
     if text.strip():
-        tools.log(f"HTTP {answer.status} {answer.reason}:\n{text.rstrip()[:SHOWN]}")
+        tools.log(f"HTTP {answer.status} {answer.reason}:\n{text.rstrip() if secret else text.rstrip()[:SHOWN]}")
         if "html" not in answer.header("content-type"):
-            error += f": {_first_line(text)}"
+            first = text.strip().partition("\n")[0].strip()
+            error += f": {first if secret or len(first) <= 200 else first[:199] + '…'}"
     wait = _retry_after(answer) if answer.status in (429, 503) else None
     return Result(output=output, reason="status", error=error, retry_after=wait)
-
-
-def _first_line(text: str) -> str:
-    first = text.strip().partition("\n")[0].strip()
-    return first if len(first) <= 200 else f"{first[:199]}…"
 
 
 def _body(answer: Answer) -> tuple[bytes | None, int]:

@@ -34,8 +34,6 @@ class Notify(FieldsKind):
     def check(self, fields: Mapping[str, Any], where: Where) -> Iterator[Problem]:
         """What is no address shows where it holds no expression."""
         to = fields.get("to")
-        if to == [] or to == "":
-            yield Problem((*where, "to"), "names nobody", "give one URL, or more")
         for i, address in enumerate(to if isinstance(to, list) else ()):
             if isinstance(address, str) and not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://.", address):
                 yield Problem((*where, "to", i), "is no URL", "write one such as https://hooks.example/…")
@@ -48,6 +46,8 @@ class Notify(FieldsKind):
         tools.when_stopped(line.cut)
         to = fields.get("to")
         addresses = to if isinstance(to, list) else [to]
+        if not addresses:
+            return Result(reason="not_started", error="to names nobody; give one URL, or more")
         title = "" if fields.get("title") is None else expr.as_text(fields["title"])
         body = fields.get("body")
         failed = []
@@ -127,26 +127,34 @@ def _hand_over(address: str, title: str, text: str, tools: Tools) -> str:
         import apprise
     except ImportError:
         return 'only http:// and https:// are known without apprise; pip install "wfctl[notify]"'
-    with _Listening(tools):
-        told = apprise.Apprise()
-        if not told.add(address):
-            return "apprise knows no such address; correct it"
-        return "" if told.notify(title=title, body=text or title) else "apprise could not reach it"
+    try:
+        with _Listening(tools, address):
+            told = apprise.Apprise()
+            if not told.add(address):
+                return "apprise knows no such address; correct it"
+            return "" if told.notify(title=title, body=text or title) else "apprise could not reach it"
+    except Exception as error:      # the others are told all the same
+        return f"apprise failed: {type(error).__name__}"
 
 
 class _Listening:
-    """What apprise says in this thread goes to the log of the attempt, and nowhere else: it may name the address."""
+    """What apprise says in this thread goes to the log of the attempt, without any part of the address, and nowhere
+    else."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, address: str) -> None:
         import logging
         import threading
+        from urllib.parse import unquote
 
         thread = threading.get_ident()
+        rest = address.partition("://")[2]
+        parts = {part for text in (rest, unquote(rest)) for part in re.split(r"[/:@?&=,\s]+", text) if len(part) > 3}
+        hidden = re.compile("|".join(map(re.escape, sorted(parts, key=len, reverse=True))) or "(?!)", re.IGNORECASE)
 
         class Handler(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
                 if record.thread == thread:
-                    tools.log(f"apprise: {record.getMessage()}")
+                    tools.log(f"apprise: {hidden.sub('***', unquote(record.getMessage()))}")
 
         self._logger = logging.getLogger("apprise")
         self._handler = Handler(logging.WARNING)
