@@ -18,6 +18,7 @@ KINDS: Mapping[str, str] = {
     "run": "wfctl.kinds.run:Run",
     "call": "wfctl.kinds.call:Call",
     "http": "wfctl.kinds.http:Http",
+    "files": "wfctl.kinds.files:Files",
     "notify": "wfctl.kinds.notify:Notify",
     "ask": "wfctl.kinds.ask:Ask",
 }

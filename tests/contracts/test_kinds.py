@@ -120,3 +120,22 @@ class TestNotify(KindContract):
             fails=({"notify": {"to": [f"{server.url}/echo", f"{server.url}/status/500"]}}, "notify", "HTTP 500"),
             endless=({"notify": {"to": [f"{server.url}/hang"], "body": "b"}}, begun),
         )
+
+
+class TestFiles(KindContract):
+    name = "files"
+
+    @pytest.fixture
+    def samples(self, root: Path) -> Samples:
+        for name in ("a", "b.tmp", "out/c"):
+            (root / name).parent.mkdir(exist_ok=True)
+            (root / name).write_text(name)
+        copy = {"from": ["a", "out"], "to": "new/"}
+        return Samples(
+            succeeds=(
+                {"files": {"delete": ["*.tmp", "gone"], "copy": copy}},
+                {"deleted": ["b.tmp"], "copied": ["new/a", "new/out"]},
+            ),
+            fails=({"files": {"copy": {"from": "gone", "to": "b"}}}, "files", 'nothing is there of "gone"'),
+            impossible=({"files": {"delete": "${{ '../b' }}"}}, 'delete: "../b" leads out of the root folder'),
+        )

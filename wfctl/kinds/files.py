@@ -1,0 +1,276 @@
+"""The kind `files`: deletes, copies and moves files, inside the root alone.
+
+Knows nothing of how that is made safe against links and others who change things: what it says is done by handles."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+
+from wfctl import quantity
+from wfctl.fields import Body, FieldsKind
+from wfctl.paths import based, confined
+from wfctl.result import Result
+
+TYPE_CHECKING = False  # as `typing` has it
+if TYPE_CHECKING:
+    from typing import Any
+
+    from wfctl.errors import Problem, Where
+    from wfctl.handles import Tree
+    from wfctl.jobs import Tools
+
+ROOT_ITSELF = "that is the root folder itself"
+NAME_INSIDE = "name what lies in it, such as *"
+
+MOST = 1_000
+"""Paths of one sort that an output names."""
+
+DONE = {"delete": "deleted", "copy": "copied", "move": "moved"}
+"""What can be asked for, in the order in which it is done, and what the output calls it."""
+
+
+class Files(FieldsKind):
+    """`files: {delete: GLOBS, copy: {from: GLOBS, to: PATH}, move: …}`; `copy` and `move` may be lists of such.
+
+    Paths stand on the folder of the node and lie in the root. First all is deleted, then copied, then moved; what can
+    be done is done, whatever else cannot. The output has a list for each that was asked for, `deleted`, `copied` and
+    `moved`: what is gone, or where it is now, relative to the root and sorted, a folder as one. Of more than 1,000 the
+    first are named, and `more` says how many there are besides: `{copied: 17}`.
+    """
+
+    name = "files"
+    in_place = True
+
+    def parse(self, raw: Mapping[str, Any], where: Where, shell: str | None) -> tuple[object, list[Problem]]:
+        """The fields, and what is wrong with them. Paths that stand on a `cwd` are judged when that is known."""
+        from wfctl.errors import Problem
+
+        body, problems = super().parse(raw, where, shell)
+        assert isinstance(body, Body)
+        if raw.get("cwd") is not None:
+            return body, problems
+        for place, path in _texts(self.flat(body.fields), (*where, self.name)):
+            try:
+                if confined(path, "/") == "." and "to" not in place[len(where) :]:
+                    problems.append(Problem(place, ROOT_ITSELF, NAME_INSIDE))
+            except ValueError as error:
+                problems.append(Problem(place, str(error)))
+        return Standing(body.fields), problems
+
+    def check(self, fields: Mapping[str, Any], where: Where) -> Iterator[Problem]:
+        """To restore takes checkpoints."""
+        from wfctl.errors import Problem
+
+        if fields.get("restore") is not None:
+            yield Problem((*where, "restore"), '"restore" is not available yet', "take it out", key=True)
+
+    def paths(self, body: object, key: str) -> tuple[object, ...]:
+        """It reads what it copies or moves, as far as that is written down: who writes that comes first."""
+        if key != "reads" or not isinstance(body, Standing):
+            return ()
+        return tuple(path for place, path in _texts(self.flat(body.fields), ()) if "from" in place)
+
+    def perform(self, fields: Mapping[str, Any], tools: Tools) -> Result:
+        """Do all of it."""
+        try:
+            work = list(_work(fields, tools))
+        except ValueError as error:
+            return Result(reason="not_started", error=str(error))
+        return _Doing(tools).all_of(work, [verb for verb in DONE if fields.get(verb) is not None])
+
+
+class Standing(Body):
+    """What stands on the root, as `reads` and `writes` do."""
+
+    __slots__ = ()
+
+
+def _texts(fields: Mapping[str, Any], where: Where) -> Iterator[tuple[Where, str]]:
+    """The paths that hold no expression, with their places."""
+    for verb in DONE:
+        for place, said in _each(fields.get(verb), (*where, verb)):
+            parts = [((*place, key), said.get(key)) for key in ("from", "to")] if isinstance(said, Mapping) else ()
+            for inner, path in (part for at, value in parts or [(place, said)] for part in _each(value, at)):
+                if isinstance(path, str):
+                    yield inner, path
+
+
+def _each(value: object, where: Where) -> Iterator[tuple[Where, object]]:
+    if isinstance(value, (list, tuple)):
+        yield from (((*where, i), part) for i, part in enumerate(value))
+    else:
+        yield where, value
+
+
+# -- what is to be done
+
+
+class _Step:
+    """One thing to do: `paths` are plain globs, each with whether it means folders alone. To delete has no `to`."""
+
+    __slots__ = ("into", "paths", "to", "verb")
+
+    def __init__(self, verb: str, paths: list[tuple[str, bool]], to: str = "", into: bool = False) -> None:
+        self.verb = verb
+        self.paths = paths
+        self.to = to
+        self.into = into
+
+
+def _work(fields: Mapping[str, Any], tools: Tools) -> Iterator[_Step]:
+    """The steps, with all paths relative to the root. ValueError where one leads out of it, or is none."""
+    real = os.path.realpath(tools.root)
+    base = os.path.relpath(os.path.realpath(tools.folder), real)
+    if base == ".." or base.startswith("../"):
+        raise ValueError("the folder of the node lies outside of the root folder, behind a symlink; correct cwd")
+
+    def place(path: object, what: str) -> str:
+        root = real
+        if isinstance(path, str) and path:
+            if not os.path.isabs(path):
+                path = based(path, base) if base != "." else path
+            elif not f"{path}/".startswith(f"{real}/"):
+                root = tools.root  # that may be a symlink, and called by either name
+        try:
+            return confined(path, root)
+        except ValueError as error:
+            raise ValueError(f"{what}: {error}") from None
+
+    def globs(said: object, what: str) -> list[tuple[str, bool]]:
+        found = []
+        for one in said if isinstance(said, list) else [said]:
+            for path in one if isinstance(one, list) else [one]:  # of an expression
+                plain = place(path, what)
+                if plain == ".":
+                    raise ValueError(f"{what}: {ROOT_ITSELF}; {NAME_INSIDE}")
+                found.append((plain, str(path).endswith("/")))
+        return found
+
+    for verb in DONE:
+        said = fields.get(verb)
+        if verb == "delete" and said is not None:
+            yield _Step(verb, globs(said, verb))
+            continue
+        for transfer in said if isinstance(said, list) else [said] if said is not None else ():
+            if not isinstance(transfer, Mapping):
+                what = f"expected a mapping such as {{from: a, to: b}}, got {quantity.shown(transfer)}"
+                raise ValueError(f"{verb}: {what}")
+            to: Any = transfer["to"]
+            yield _Step(verb, globs(transfer["from"], f"{verb}: from"), place(to, f"{verb}: to"), to.endswith("/"))
+
+
+# -- doing it
+
+
+class _Stopped(Exception):
+    """The attempt is to end."""
+
+
+class _Doing:
+    """What has been done in one attempt, and what could not be."""
+
+    def __init__(self, tools: Tools) -> None:
+        self.tools = tools
+        self.stopped = False
+        self.first = ""
+        self.wrong = 0
+        self.done: dict[str, set[str]] = {}
+
+    def all_of(self, work: list[_Step], asked: list[str]) -> Result:
+        from wfctl.handles import Tree
+
+        self.tools.when_stopped(self.stop)
+        self.done = {verb: set() for verb in asked}
+        try:
+            tree = Tree(self.tools.root, _draft(self.tools.key), self.complain, self.go_on)
+        except OSError as error:
+            return Result(reason="not_started", error=f"the root folder cannot be entered: {error.strerror}".lower())
+        try:
+            with tree:
+                for step in work:
+                    self.take(step, tree)
+        except _Stopped:
+            return Result(output=self.output(), reason="files", error="stopped")
+        wrong = self.first + (f", and {self.wrong - 1:,} more" if self.wrong > 1 else "")
+        return Result(output=self.output(), reason="files" if wrong else "", error=wrong)
+
+    def output(self) -> dict[str, Any]:
+        named: dict[str, Any] = {DONE[verb]: sorted(paths)[:MOST] for verb, paths in self.done.items()}
+        more = {DONE[verb]: len(paths) - MOST for verb, paths in self.done.items() if len(paths) > MOST}
+        return {**named, "more": more} if more else named
+
+    def take(self, step: _Step, tree: Tree) -> None:
+        sources = [path for glob in step.paths for path in self.found(step, glob, tree)]
+        if step.verb == "delete":
+            for path in sources:
+                if tree.delete(path):
+                    self.done["delete"].add(path)
+            return
+        for source, target in self.pairs(step, list(dict.fromkeys(sources)), tree):
+            if source == target:
+                self.complain(f'"{source}" is there already: it cannot be put onto itself')
+            elif f"{target}/".startswith(f"{source}/"):
+                self.complain(f'"{source}" cannot be put into itself, as "{target}"')
+            elif tree.put(source, target, moves=step.verb == "move"):
+                self.done[step.verb].add(target)
+
+    def found(self, step: _Step, glob: tuple[str, bool], tree: Tree) -> list[str]:
+        """What is there of a glob. Only to delete may it be nothing."""
+        from wfctl.handles import Refused
+
+        before = self.wrong
+        try:
+            found = tree.find(*glob)
+        except Refused as refused:
+            self.complain(str(refused))
+            return []
+        if not found and step.verb != "delete" and self.wrong == before:
+            self.complain(f'nothing is there of "{glob[0]}"')
+        return found
+
+    def pairs(self, step: _Step, sources: list[str], tree: Tree) -> list[tuple[str, str]]:
+        """What is put where; nothing where that is not clear."""
+        from wfctl.handles import Refused, followed
+
+        try:
+            there = tree.status(step.to)
+            folder = there is not None and stat.S_ISDIR(there.st_mode)
+            if there is not None and stat.S_ISLNK(there.st_mode) and self.leads_to_folder(step.to):
+                raise Refused(followed(step.to))
+        except Refused as refused:
+            self.complain(str(refused))
+            return []
+        if not (folder or step.into or len(sources) > 1):
+            return [(source, step.to) for source in sources]
+        taken: dict[str, str] = {}
+        for source in sources:
+            target = os.path.normpath(os.path.join(step.to, os.path.basename(source)))
+            if target in taken:
+                self.complain(f'"{taken[target]}" and "{source}" would both become "{target}"; name a folder for each')
+                return []
+            taken[target] = source
+        return [(source, target) for target, source in taken.items()]
+
+    def leads_to_folder(self, path: str) -> bool:
+        return os.path.isdir(os.path.join(self.tools.root, path))
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def go_on(self) -> None:
+        if self.stopped:
+            raise _Stopped
+
+    def complain(self, what: str) -> None:
+        self.tools.log(what)
+        self.first = self.first or what
+        self.wrong += 1
+
+
+def _draft(key: str) -> str:
+    """The same for all attempts of a node: the next one throws away what one has left that was killed."""
+    from hashlib import sha256
+
+    return f".wfctl-{sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}.draft"
