@@ -86,16 +86,14 @@ class Postgres(Database):
         cursor: Any = self._connection.cursor()
         rows = cursor.stream(*_formed(statement, values))  # as they come: not all need fit into memory
         try:
-            first = [next(rows)]
-        except StopIteration:
-            first = []
+            first = next(rows)
+        except StopIteration:  # then it does not tell the columns either
+            return (), iter(())
         except self.errors as error:
-            if getattr(error, "sqlstate", None) is None and cursor.description is None and not self._connection.closed:
+            if "didn't produce a result" in str(error):
                 raise Failure("database", NO_ROWS) from None
             raise
-        if cursor.description is None:
-            raise Failure("database", NO_ROWS)
-        return [column.name for column in cursor.description], chain(first, rows)
+        return [column.name for column in cursor.description], chain([first], rows)
 
     def failure(self, error: BaseException) -> Failure:
         code = getattr(error, "sqlstate", None) or ""
