@@ -39,12 +39,14 @@ class Sql(FieldsKind):
         if not said:
             yield Problem(where, "says nothing to do", f"add one of {', '.join(_WORK)}")
         if "query" in fields and "execute" in fields:
-            yield Problem((*where, "query"), "goes not with execute", "take one of them out", key=True)
+            yield Problem((*where, "query"), "does not go with execute", "take one of them out", key=True)
         elif "query" in fields and "backup" in fields:
-            yield Problem((*where, "backup"), "goes not with query", "a query changes nothing; say execute", key=True)
+            yield Problem((*where, "backup"), "does not go with query", "a query changes nothing; say execute", key=True)
         for key in ("restore", "rollback_prepared"):
             if key in fields and len(said) > 1:
-                yield Problem((*where, key), f"goes not with {said[0]}", "give it a node of its own", key=True)
+                yield Problem((*where, key), f"does not go with {said[0]}", "give it a node of its own", key=True)
+        for key in _PATHS.values():
+            yield from _check_path(fields.get(key), (*where, key))
         yield from self._check_prepare(fields, where)
         yield from self._check_url(fields, where)
         for key in ("query", "execute"):
@@ -145,6 +147,16 @@ class Sql(FieldsKind):
             return Result(output=_Work(fields, tools).output())
         except Failure as failure:
             return Result(reason=failure.reason, error=str(failure), unknown=failure.unknown)
+
+
+def _check_path(path: object, where: Where) -> Iterator[Problem]:
+    from wfctl.paths import confined
+
+    try:
+        if isinstance(path, str):
+            confined(path, "/")
+    except ValueError as error:
+        yield _problem(where, str(error))
 
 
 def _problem(where: Where, text: str, *, key: bool = False) -> Problem:
