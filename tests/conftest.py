@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.helpers.server import certify, make_server, server  # noqa: F401 (fixtures)
 from tests.helpers.space import default_signals, make_space, space  # noqa: F401 (fixtures)
 
 if TYPE_CHECKING:

@@ -68,6 +68,17 @@ def test_nodes_that_wait_for_a_failure_are_left_out() -> None:
     assert told.document()["critical_path"] == ["a", "all"]
 
 
+def test_who_is_no_longer_needed_ends_with_the_winner() -> None:
+    nodes = {
+        "x": {"for_each": [1, 3], "estimate": 2, "collect": "first", "max_parallel": 2},
+        "y": {"for_each": [1, 2], "collect": "first", "nodes": {"ask": {"ask": {"message": "?"}}, "b": ["ask"]}},
+    }
+    told = foretold(nodes)
+    assert told.finish["x[1]"] == 2.0
+    assert set(told.start) <= set(told.finish)
+    assert timeline_of(told).makespan == 2.0
+
+
 @pytest.mark.parametrize(
     "raw",
     [

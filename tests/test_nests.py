@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.simulate import REQUEST, CrashAt, Memory, Simulated, build, flow, simulate
-from wfctl.jobs import Answer
+from wfctl.jobs import Answer, Paused
 from wfctl.plan import Request
 
 THREE = {"for_each": ["a", "b", "c"]}
@@ -238,6 +238,59 @@ def test_groups_lie_in_groups() -> None:
     assert run.timeline == "g.h.a[0-1] g.h.b[1-2] g.c[2-3]"
 
 
+def test_a_group_waits_for_what_its_outputs_name_outside() -> None:
+    data = flow({"slow": [], "g": {**GROUP, "outputs": {"s": "${{ nodes.slow.output }}"}}})
+    run = simulate(data, outputs={"slow": "late"}, seconds={"slow": 5.0})
+    assert run.state.nodes["g"].output == {"s": "late"}
+
+
+def test_a_group_for_failures_runs_whole_with_its_retries() -> None:
+    retry = {"attempts": 2, "delay": 1, "jitter": False}
+    tidy = {"needs": ["bad"], "trigger": "any_failed", "nodes": {"a": {"retry": retry}, "b": ["a"]}}
+    run = simulate(flow({"bad": [], "tidy": tidy}), fails={"bad": 1, "tidy.a": [1]})
+    assert run.timeline == "bad[0-1] tidy.a[1-2] tidy.a[3-4] tidy.b[4-5]"
+    assert run.ended["tidy"] == "ok"
+
+
+def test_a_node_in_a_group_for_failures_that_needs_what_was_cancelled_is_skipped() -> None:
+    tidy = {"needs": ["bad", "never"], "trigger": "all_done", "nodes": {"a": ["never"], "b": []}}
+    run = simulate(flow({"bad": [], "never": ["bad"], "tidy": tidy}), fails={"bad": 1})
+    assert states(run, "never", "tidy.a", "tidy.b", "tidy") == ["skipped:needs", "skipped:needs", "ok", "ok"]
+    never = {"for_each": [1], "ask": {"message": "?"}}
+    run = simulate(flow({"bad": [], "never": never, "tidy": tidy}), fails={"bad": 1})
+    assert states(run, "never", "tidy.a", "tidy.b", "tidy") == ["cancelled:run_failing", "skipped:needs", "ok", "ok"]
+
+
+def test_what_is_cancelled_without_having_worked_has_a_known_outcome() -> None:
+    data = flow({"bad": [], "g": {"nodes": {"q": ASK}}})
+    run = simulate(data, fails={"bad": 1})
+    assert states(run, "g", "g.q") == ["cancelled:run_failing"] * 2
+    assert not run.state.nodes["g"].unknown
+    assert not run.state.nodes["g.q"].unknown
+
+
+# -- finally
+
+
+def test_the_nodes_of_finally_name_the_others_without_needing_them() -> None:
+    data = flow(
+        {"a": []},
+        vars={"a": "${{ nodes.a.state }}"},
+        **{"finally": {
+            "g": {"nodes": {"x": {"env": {"A": "${{ vars.a }}", "B": "${{ nodes.a.state }}"}}}},
+            "e": {"for_each": "${{ run.failed_nodes }}"},
+        }},
+    )  # fmt: skip
+    run = simulate(data, fails={"a": 1})
+    assert states(run, "g.x", "g", "e[0]") == ["ok", "ok", "ok"]
+
+
+def test_what_is_planned_before_a_run_cannot_lean_on_how_it_went() -> None:
+    data = flow({"a": []}, **{"finally": {"z": {"continue_on_error": "${{ run.failed }}"}}})
+    _, problems = build(data)
+    assert [(p.message, p.hint) for p in problems] == [('run has no "failed"', "there is id, started")]
+
+
 # -- a pipeline by item
 
 
@@ -347,6 +400,11 @@ def test_a_question_that_nobody_answers_in_time_fails() -> None:
     assert run.state.nodes["q"].error == "nobody answered within 5s"
 
 
+def test_a_pause_does_not_count_for_the_time_to_answer() -> None:
+    run = simulate(flow({"q": {"ask": {"message": "?", "timeout": "5s"}}}), signals=[(2, Paused(4.0))])
+    assert run.state.nodes["q"].finished == 9.0
+
+
 def test_who_does_not_want_to_wait_ends_when_only_people_could_go_on() -> None:
     data = flow({"q": ASK, "other": [], "y": ["q"]})
     run = simulate(data, no_wait=True, seconds={"other": 4.0})
@@ -451,6 +509,27 @@ def test_items_are_found_out_anew_when_what_tells_them_runs_again() -> None:
     assert run.attempts[4:] == ["l/2", "x[0]/1", "y/2"]
 
 
+def test_what_is_open_waits_again_when_what_it_needs_runs_again() -> None:
+    data = flow(
+        {"a": [], "g": {"needs": ["a"], "trigger": "all_done", "nodes": {"x": [], "y": ["x"]}}}, on_failure="continue"
+    )
+    journal = Memory()
+    run = simulate(data, fails={"a": 1}, journal=journal, crash=CrashAt("recorded", 3))
+    assert states(run, "a", "g", "g.x") == ["failed:exit_code", "running", "ok"]
+    run = simulate(data, run=run)
+    assert run.timeline.endswith("a[2-3] g.y[3-4]")
+
+
+def test_no_more_items_than_may_run_at_once_after_a_crash() -> None:
+    group = {"for_each": [1, 2, 3], "max_parallel": 1, "nodes": {"x": [], "y": ["x"]}}
+    data = flow({"g": group}, on_failure="continue", concurrency=4)
+    journal = Memory()
+    run = simulate(data, fails={"g[0].x": 1}, journal=journal, crash=CrashAt("recorded", 3))
+    assert states(run, "g[0]", "g[1].x") == ["failed:inner", "ok"]
+    run = simulate(data, run=run)
+    assert run.timeline.endswith(" g[1].y[2-3] g[0].x[3-4] g[0].y[4-5] g[2].x[5-6] g[2].y[6-7]")
+
+
 # -- sub-workflows
 
 
@@ -467,6 +546,27 @@ def test_a_sub_workflow_joins_with_its_own_names() -> None:
     run = simulate(data, files={"sub.yaml": sub}, outputs={"up": 4, "s.b": "B"})
     assert run.timeline == "up[0-1] s.a[1-2] s.b[2-3] s.z[3-4] y[4-5]"
     assert run.state.nodes["s"].output == {"m": 5, "b": "B"}
+
+
+def test_in_a_sub_workflow_nodes_and_finally_name_each_other_as_in_any_file() -> None:
+    sub = {
+        "nodes": {"a": {"run": "true"}, "b": {"run": "true", "needs": ["a"]}},
+        "finally": {"z": {"run": "true", "when": "${{ nodes.b.state == 'skipped' }}"}},
+    }
+    run = simulate(flow({"s": {"workflow": "sub.yaml"}}), files={"sub.yaml": sub}, fails={"s.a": 1})
+    assert run.ended["s.z"] == "ok"
+    sub = {
+        "nodes": {"a": {"run": "true", "needs": ["z"]}, "b": {"run": "true", "env": {"E": "${{ nodes.z.state }}"}}},
+        "finally": {"z": {"run": "true", "needs": ["a"]}},
+        "outputs": {"z": "${{ nodes.z.output }}"},
+    }
+    _, problems = build(flow({"s": {"workflow": "sub.yaml"}}), files={"sub.yaml": sub})
+    assert [p.message for p in problems] == [
+        'names "z", which is a finally node and runs after it',
+        '"z" is a finally node; it runs after all others',
+        '"a" has always ended when finally begins',
+        '"z" is a finally node and has no output for others',
+    ]
 
 
 def test_the_finally_of_a_sub_workflow_runs_however_it_went() -> None:

@@ -18,13 +18,13 @@ def lines(run: Simulated, log: list[str] | None = None, **keys: bool) -> list[st
     return "".join(out).splitlines()
 
 
-def resumed(data: dict[str, Any], run: Simulated, again: Sequence[str] = ()) -> list[str]:
+def resumed(data: dict[str, Any], run: Simulated, again: Sequence[str] = (), **how: Any) -> list[str]:
     """What is seen of a run from where it goes on."""
     out: list[str] = []
     view = Plain(out.append, lambda node, attempt: [])
     before = len(run.events)
     view.begin(run.state)
-    for place, (event, state) in enumerate(turns(simulate(data, run=run, again=again))):
+    for place, (event, state) in enumerate(turns(simulate(data, run=run, again=again, **how))):
         if place >= before:
             view.events([event], state)
     return "".join(out).splitlines()
@@ -62,6 +62,15 @@ def test_a_finally_that_ran_when_the_run_was_stopped_is_to_be_done_again() -> No
     stopped = simulate(FINAL_WORDS, signals=[(1.5, 15)])
     assert stopped.ended["f"] == "ok"
     assert resumed(FINAL_WORDS, stopped)[0] == "run r: flow, 3 nodes, 1 done before"
+
+
+def test_a_question_that_is_still_open_is_shown_again_when_the_run_goes_on() -> None:
+    data = flow({"q": {"ask": {"message": "go on?"}}, "a": ["q"]})
+    assert resumed(data, simulate(data, no_wait=True), no_wait=True) == [
+        "run r: flow, 2 nodes",
+        "? q  go on?",
+        "    answer:  wfctl answer r q approve|reject",
+    ]
 
 
 def test_each_node_that_ends_has_a_line_with_its_place_in_the_count() -> None:

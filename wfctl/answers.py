@@ -33,13 +33,14 @@ def leave(folder: RunFolder, answer: Answer, attempt: int) -> None:
             os.fsync(file.fileno())
         try:
             os.link(draft, path)  # the first one counts: a rename would take its place
+        except FileExistsError:
+            if (before := read(folder, answer.node, attempt)) is not None:
+                who = f'"{before.choice}" by {before.by}'
+                raise UsageError(f'"{answer.node}" was answered before: {who}') from None
+            os.replace(draft, path)  # what is there says nothing
         finally:
             draft.unlink(missing_ok=True)
         sync_folder(path.parent)
-    except FileExistsError:
-        before = read(folder, answer.node, attempt)
-        who = f'"{before.choice}" by {before.by}' if before else "by somebody"
-        raise UsageError(f'"{answer.node}" was answered before: {who}') from None
     except OSError as error:
         raise refusal("write", path, error) from None
 
@@ -80,11 +81,12 @@ class Ear:
         """What was answered to the questions that are asked now."""
         typed = list(self._typed()) if self.fd >= 0 else []
         asking = self._asking()
-        found = [answer for node, attempt, _ in asking if (answer := read(self._folder, node, attempt)) is not None]
+        left = [(read(self._folder, node, attempt), choices) for node, attempt, choices in asking]
+        found = [answer for answer, choices in left if answer is not None and answer.choice in choices]
         for line in typed:
-            left = [one for one in asking if not any(answer.node == one[0] for answer in found)]
-            if answer := self._understood(line, left):
-                found.append(answer)
+            open_ = [one for one in asking if not any(answer.node == one[0] for answer in found)]
+            if typed_answer := self._understood(line, open_):
+                found.append(typed_answer)
         return found
 
     def _typed(self) -> Iterator[str]:

@@ -211,7 +211,8 @@ def _unanswered(state: RunState, node: str, now: float) -> ev.Event:
     """The end of a question that nobody has answered in time."""
     run = state.nodes[node]
     seconds = round(now - (now if run.started is None else run.started), 6)
-    error = f"nobody answered within {quantity.shown_seconds(seconds)}"
+    limit = seconds if run.asked[1] is None or run.started is None else run.asked[1] - run.started
+    error = f"nobody answered within {quantity.shown_seconds(limit)}"
     facts: dict[str, Any] = {"time": now, "node": node, "attempt": run.attempt, "seconds": seconds}
     return ev.NodeFailed(**facts, reason="timed_out", error=error, timed_out=True)
 

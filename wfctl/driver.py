@@ -305,6 +305,7 @@ def _executor(
         bell=sharing.fd if sharing is not None else -1,
         ear=ear.fd if ear is not None else -1,
         secrets=secrets.values if secrets is not None else {},
+        in_place=plugins.in_place,
     )
 
 

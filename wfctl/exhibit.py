@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from wfctl import expr, quantity
+from wfctl import expr, quantity, scope
 from wfctl.errors import UsageError, nearest
 from wfctl.fields import Body
 from wfctl.kinds.run import Command
@@ -44,10 +44,9 @@ def node(plan: Plan, name: str) -> dict[str, Any]:
     if planned is None:
         raise UsageError(f'no node named "{name}"; {nearest(name, plan.nodes) or "`wfctl graph` shows the nodes"}')
     spec = planned.node
-    names = dict(plan.planner.names_of(planned.scope))
+    names = _names(plan, planned)
     for key in ("reads", "writes"):
         names[key] = _soft(getattr(spec, key), names)
-    names["secrets"] = dict.fromkeys(plan.secrets, SEALED)
     return {
         "id": name,
         "kind": spec.kind,
@@ -76,6 +75,13 @@ def node(plan: Plan, name: str) -> dict[str, Any]:
         "reads": names["reads"],
         "writes": names["writes"],
     }
+
+
+def _names(plan: Plan, planned: Planned) -> scope.Names:
+    """What its expressions see before a run; a secret is stars, wherever it is named."""
+    top = scope.before(plan.params, plan.env, plan.vars, plan.run)
+    top["secrets"] = dict.fromkeys(plan.secrets, SEALED)
+    return dict(scope.seen(planned.scope, top, lambda _: expr.UNKNOWN, plan.environ))
 
 
 def _many(planned: Planned, names: Mapping[str, object]) -> dict[str, Any]:

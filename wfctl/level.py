@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wfctl import expr, graph
 from wfctl.errors import UsageError, Where, dotted
 from wfctl.node import (
+    AT_END,
     EACH_ALONE,
     ITEM,
     KEYS,
@@ -39,7 +40,7 @@ NODE_KEYS = frozenset(
 GROUPS = ("nodes", "workflow")
 """The kinds that hold other nodes."""
 
-RUN_NAMES_AT_END: Mapping[str, None] = dict.fromkeys(("id", "started", "state", "failed", "failed_nodes", "rollback"))
+RUN_NAMES_AT_END: Mapping[str, None] = dict.fromkeys(("id", "started", *AT_END))
 
 # What the format has and this version has not: refused at load, never at run. The values are those that ask for
 # nothing and so are harmless.
@@ -55,7 +56,8 @@ LATER_IN_NODE: Mapping[str, tuple[object, ...]] = {
 class Level:
     """The nodes of a file, or of one group in it: the names that they see, and what they need of each other.
 
-    `outer` is what lies around it; `bound` says that its expressions see an item of a `for_each`.
+    `outer` is what lies around it; `bound` says that its expressions see an item of a `for_each`. A sub-workflow has a
+    `phase`: the section of the run that all its nodes join, which says nothing of who may name whom in its file.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Level:
         outer: Level | None = None,
         bound: bool = False,
         section: str | None = None,
+        phase: str | None = None,
     ) -> None:
         self.builder = builder
         self.sections = sections
@@ -73,6 +76,7 @@ class Level:
         self.outer = outer
         self.bound = bound
         self.section = section  # that of what lies around it, which holds for all inside
+        self.phase = phase
         self.outside: set[str] = set()
 
     # -- names
@@ -170,16 +174,17 @@ class Level:
                     hint = "take it out, or add for_each"
                     builder.fault((*where, key), f'"{key}" goes with for_each', hint, key=True)
         needs = self.needs_of(name, raw, section, where, reader)
-        self.outside |= reader.far
+        far = {n for n in reader.far if self.builder.top.section_of(n) == (self.section or section)}
+        self.outside |= far
         return Node(
             id=name,
             kind=kind,
             where=where,
             file=builder.file,
-            section=self.section or section,
+            section=self.phase or self.section or section,
             needs=needs,
-            far=tuple(sorted(reader.far)),
-            last=section == "finally" and self.section is not None,
+            far=tuple(sorted(far)),
+            last=section == "finally" and self.phase is not None,
             **fields,
         )
 
@@ -229,14 +234,21 @@ class Level:
         builder.refuse_strange(raw, reader.own, where, kind, ("outputs",) if kind == "nodes" else ("params",))
         many = raw.get("for_each") is not None
         fields = reader.fields(STANDING if many else OF_GROUP)
-        inner = self.written(raw, where, section, many) if kind == "nodes" else self.sub(raw, where, section, reader)
+        inner: tuple[Inner, set[str]] | None
+        if kind == "nodes":
+            inner = self.written(raw, where, section, many, reader)
+        else:
+            inner = self.sub(raw, where, section, reader)
         if inner is None:
             return None
         node, outside = inner
         return {"body": None, "inner": node, "outside": frozenset(outside), **fields}
 
-    def written(self, raw: dict[str, Any], where: Where, section: str, many: bool) -> tuple[Inner, set[str]]:
-        """A group written in place, and what its nodes name that is further out."""
+    def written(
+        self, raw: dict[str, Any], where: Where, section: str, many: bool, reader: NodeReader
+    ) -> tuple[Inner, set[str]]:
+        """A group written in place, and what its nodes name that is further out. What its `outputs` name there it
+        needs itself: they are made when all inside has ended, whoever else has."""
         builder = self.builder
         level = Level(
             builder,
@@ -245,13 +257,16 @@ class Level:
             outer=self,
             bound=self.bound or many,
             section=self.section or ("finally" if section == "finally" else None),
+            phase=self.phase,
         )
         nodes = level.nodes()
         outputs = {}
         for name, value in builder.mapping(raw, "outputs").items():
             outputs[name] = builder.compile(value, (*where, "outputs", name))
             builder.check_names(outputs[name], (*where, "outputs", name), level.known)
-            level.outside |= {n for n in level.named(expr.references_of(outputs[name]))[0] if not level.holds(n)}
+            near, far = level.named(expr.references_of(outputs[name]))
+            reader.named |= {n for n in near if not level.holds(n)}
+            reader.far |= far
         return Inner(nodes=nodes, outputs=outputs), level.outside
 
     def sub(
@@ -270,7 +285,7 @@ class Level:
         data = builder.files(file)
         if data is None:
             return None  # who opened the files has told of it
-        workflow = builder.sub(file, data, self.section or section)
+        workflow = builder.sub(file, data, self.phase or self.section or section)
         params = {}
         given = builder.mapping(raw, "params")
         for name, value in given.items():
@@ -323,7 +338,7 @@ class Level:
             kind=kind,
             where=where,
             file=builder.file,
-            section=self.section or section,
+            section=self.phase or self.section or section,
             **work,
             **(when if of_item else {}),
         )
@@ -346,7 +361,9 @@ class Level:
         declared = [n for n in listed if isinstance(n, str)] if isinstance(listed, list) else []
         here = self.section or section
         named = sorted(n for n in reader.named if self.section_of(n) == here and n != name)
-        for other in sorted(n for n in reader.named if self.section_of(n) == "finally") if here == "nodes" else ():
+        late = {n for n in reader.named if self.section_of(n) == "finally"}
+        late |= {n for n in reader.far if builder.top.section_of(n) == "finally"}
+        for other in sorted(late) if here == "nodes" else ():
             builder.fault(where, f'names "{other}", which is a finally node and runs after it', key=True)
         if name in reader.named or name in declared:
             builder.fault(where, f"cycle: {name} -> {name}", "a node cannot need itself", key=True, path="")

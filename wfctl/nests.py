@@ -69,10 +69,20 @@ class Nests:
             run = self._runs[name]
             if run.state is not RUNNING or name in self._state.asked:
                 return False
-            if run.inside is not None and run.inside.failing and not _runs_on_failure(planned):
+            if run.inside is not None and run.inside.failing and not self.for_failures(planned, name):
                 return self._state.plan.on_failure == "continue"
             name = self._nodes[name].parent
         return True
+
+    def for_failures(self, planned: Planned, inside: str | None = None) -> bool:
+        """Whether a node still begins when others have failed: it says so, or what it lies in does; of that only what
+        lies `inside` of another, where only that has failed."""
+        one: Planned | None = planned
+        while one is not None and one.id != inside:
+            if one.node.last or one.node.trigger in FOR_FAILURES:
+                return True
+            one = None if one.parent is None else self._nodes[one.parent]
+        return False
 
     def next_to_look(self) -> str | None:
         """One that may have ended: all inside have, or as many as it takes."""
@@ -136,8 +146,11 @@ class Nests:
         run.inside = inside = Tally(len(planned.children))
         inside.last = sum(self._nodes[child].node.last for child in planned.children)
         for child in planned.children:
-            if self._runs[child].state in FINAL:
+            state = self._runs[child].state
+            if state in FINAL:
                 self._count(name, inside, child)
+            elif state is not WAITING:  # it began before a crash, may be ahead of others that are to begin again
+                inside.active.add(child)
         if (at := self.deadline(name)) is not None:
             heappush(self._deadlines, (at, name))
         self._let_begin(name, inside, whole=True)
@@ -150,7 +163,7 @@ class Nests:
         if parent is None or inside is None or self._runs[parent].state is not RUNNING:
             return
         self._count(parent, inside, name)
-        inside.active -= 1
+        inside.active.discard(name)
         self._let_begin(parent, inside)
         self._look(parent, inside)
 
@@ -176,7 +189,7 @@ class Nests:
         for child in self.all_inside(name):
             planned, run = self._nodes[child], self._runs[child]
             if run.state in (WAITING, READY, RETRYING, WAITING_INPUT):
-                if not _runs_on_failure(planned) and self._runs[planned.parent or name].state is RUNNING:
+                if not self.for_failures(planned, name) and self._runs[planned.parent or name].state is RUNNING:
                     self._state.to_cancel(child)
             elif mode == "cancel" and run.state is RUNNING and not planned.holds:
                 self._state.to_stop(child, "group_failing")
@@ -221,11 +234,11 @@ class Nests:
             return
         limit = planned.node.max_parallel or inf
         children = planned.children
-        while inside.begun < len(children) and inside.active < limit:
+        while inside.begun < len(children) and len(inside.active) < limit:
             child = children[inside.begun]
             inside.begun += 1
-            if self._runs[child].state not in FINAL:
-                inside.active += 1
+            if self._runs[child].state is WAITING:
+                inside.active.add(child)
                 self._state.let_begin(child)
 
     def _look(self, name: str, inside: Tally) -> None:
@@ -255,7 +268,3 @@ class Nests:
         else:
             assert run.state in (WAITING, READY, RETRYING, WAITING_INPUT, INTERRUPTED)
             self._state.end_quietly(name, state, reason)
-
-
-def _runs_on_failure(planned: Planned) -> bool:
-    return planned.node.last or planned.node.trigger in FOR_FAILURES

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 AFTER_WORK: Mapping[str, None] = dict.fromkeys(("output", "exit_code", "error", "attempt"))
 
+AT_END = ("state", "failed", "failed_nodes", "rollback")
+"""What `run` says beside `id` and `started`, when all nodes but those of `finally` have ended."""
+
 Value = object
 """Plain data in which texts with `${{ }}` have become `expr.Template`."""
 
@@ -291,7 +294,7 @@ class NodeReader:
         later = {part: value for part, value in later.items() if value is not None}
         value = self.builder.compile(raw, where)
         for place, template in expr.templates_of(value, where):
-            self.builder.check_template(template, place, self.known)
+            self.builder.check_template(template, place, {**self.known, "run": self.builder.at_start["run"]})
             if any(self.level.named(template.references)):
                 what = "is needed before anything runs and cannot name nodes"
                 self.builder.fault(place, what, "use params, env, or vars without nodes")

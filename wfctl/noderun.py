@@ -74,7 +74,7 @@ class Tally:
         self.total = self.left = total
         self.succeeded = self.failed = self.cancelled = 0
         self.begun = 0  # of a `for_each`: so many of its items, in order, may begin or have ended
-        self.active = 0  # of those, how many have not ended
+        self.active: set[str] = set()  # items that began and have not ended
         self.last = 0  # of a sub-workflow: so many of its own `finally` are among those
         self.failing = False  # a group that is bound to fail
         self.listed = False  # it is to be looked at

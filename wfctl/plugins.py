@@ -18,6 +18,8 @@ KINDS: Mapping[str, str] = {
     "run": "wfctl.kinds.run:Run",
     "call": "wfctl.kinds.call:Call",
     "sql": "wfctl.kinds.sql:Sql",
+    "http": "wfctl.kinds.http:Http",
+    "notify": "wfctl.kinds.notify:Notify",
     "ask": "wfctl.kinds.ask:Ask",
 }
 

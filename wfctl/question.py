@@ -32,21 +32,28 @@ def question(said: Mapping[str, object], names: Mapping[str, object]) -> Questio
         timeout = fields.get("timeout")
         return Question(
             message=expr.as_text(fields["message"]),
-            choices=read_choices(fields.get("choices", CHOICES)),
+            choices=_choices(fields.get("choices", CHOICES)),
             timeout=None if timeout is None else quantity.seconds(timeout),
         )
     except ValueError as error:
         raise expr.ExpressionError(f"ask: {error}") from None
 
 
+def _choices(raw: object) -> tuple[str, ...]:
+    try:
+        return read_choices(raw)
+    except ValueError as error:
+        raise ValueError(f"choices: {error}") from None
+
+
 def read_choices(raw: object) -> tuple[str, ...]:
     """What can be answered. ValueError says what is wrong."""
     if not isinstance(raw, (list, tuple)) or not raw:
-        raise ValueError(f"choices: expected a list of texts, got {quantity.shown(raw)}")
+        raise ValueError(f"expected a list of texts, got {quantity.shown(raw)}")
     texts = tuple(expr.as_text(one) for one in raw)
     for text in texts:
         if not text.strip() or not text.isprintable():
-            raise ValueError(f"choices: {quantity.shown(text)} is nothing that can be typed")
+            raise ValueError(f"{quantity.shown(text)} is nothing that can be typed")
     if len({text.casefold() for text in texts}) < len(texts):
-        raise ValueError("choices: two of them are the same")
+        raise ValueError("two of them are the same")
     return texts

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from wfctl import expr
 from wfctl.errors import Where
+from wfctl.node import AT_END
 from wfctl.noderun import FINAL
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def before(
     params: Mapping[str, object], env: Mapping[str, str], vars: Mapping[str, object], run: Mapping[str, object]
 ) -> Names:
     """What is known when a plan is made: all about nodes is unknown."""
+    run = {**dict.fromkeys(AT_END, expr.UNKNOWN), **run}
     names: Names = {"params": params, "env": env, "run": run, "nodes": expr.UNKNOWN, "secrets": expr.UNKNOWN}
     names["vars"] = Vars(vars, names)
     return names

@@ -52,6 +52,12 @@ class _Word:
     last: int = 0
     expands: bool = False  # not quoted, so that it may become any number of words, also none
 
+    def add(self, quoted: str, is_variable: bool = False) -> None:
+        """Add what stood in quotes. A dollar sign that starts it is not one of a variable, which may become anything:
+        the program of `awk '$1 > 3' file` is known."""
+        known = quoted.startswith("$") and not is_variable and not self.literal
+        self.literal += f"\\{quoted}" if known else quoted
+
     @property
     def has_value(self) -> bool:
         return self.last > self.first
@@ -499,17 +505,19 @@ class Scanner:
             elif char == "'":
                 self.single_quotes()
                 word.quoted = True
-                word.literal += self.text[before + 1 : self.at - 1]
+                word.add(self.text[before + 1 : self.at - 1])
             elif char == '"':
                 self.double_quotes()
                 word.quoted = True
-                word.literal += re.sub(r"\\([$`\"\\])", r"\1", self.text[before + 1 : self.at - 1])
+                inside = self.text[before + 1 : self.at - 1]
+                plain_text = re.sub(r"\\([$`\"\\])", r"\1", inside)
+                word.add(plain_text, is_variable=inside.startswith("$"))
             elif self.skip("\\\n"):
                 pass
             elif char == "\\":
                 self.escaped()
                 word.quoted = True
-                word.literal += self.text[before + 1 : self.at]
+                word.add(self.text[before + 1 : self.at])
             elif char == "`":
                 self.backticks()
                 word.expands = True

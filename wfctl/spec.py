@@ -114,7 +114,7 @@ class Builder:
         kinds: Callable[[str], Kind | None],
         files: Files = lambda name: None,
         file: str = "",
-        section: str | None = None,
+        phase: str | None = None,
     ) -> None:
         self.data = data
         self.kinds = kinds
@@ -128,7 +128,7 @@ class Builder:
         self.secrets_of_var: dict[str, set[str]] = {}
         self.subs: list[Workflow] = []
         sections = {name: self.mapping(data, name) for name in ("nodes", "finally")}
-        self.top = Level(self, sections, {name: (name,) for name in sections}, section=section)
+        self.top = Level(self, sections, {name: (name,) for name in sections}, phase=phase)
 
     def build(self, stem: str) -> tuple[Workflow, list[Problem]]:
         data = self.data
@@ -297,9 +297,9 @@ class Builder:
         value = raw.get(key) if isinstance(raw, dict) else None
         return dict.fromkeys(value) if isinstance(value, dict) else None
 
-    def sub(self, file: str, data: Mapping[str, Any], section: str) -> Workflow:
-        """Another file, whose nodes join those of `section`."""
-        inside = Builder(data, self.kinds, self.files, file, section)
+    def sub(self, file: str, data: Mapping[str, Any], phase: str) -> Workflow:
+        """Another file, whose nodes join those of the section `phase`."""
+        inside = Builder(data, self.kinds, self.files, file, phase)
         workflow, problems = inside.build(_stem(file))
         self.problems += [replace(p, file=p.file or file) for p in problems]
         self.subs.append(workflow)

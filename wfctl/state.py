@@ -37,7 +37,7 @@ from wfctl.noderun import (
 from wfctl.plan import Plan, Planned
 from wfctl.policy import POLICIES
 from wfctl.ready import Ready
-from wfctl.trigger import FOR_FAILURES, TRIGGERS
+from wfctl.trigger import TRIGGERS
 
 if TYPE_CHECKING:
     from wfctl.turns import Turns
@@ -129,8 +129,7 @@ class RunState:
             return True
         if self.timed_out:
             return False
-        on_failure = planned.node.trigger in FOR_FAILURES or planned.node.last
-        return not self.failed_nodes or self.plan.on_failure == "continue" or on_failure
+        return not self.failed_nodes or self.plan.on_failure == "continue" or self.nests.for_failures(planned)
 
     @property
     def has_room(self) -> bool:
@@ -419,8 +418,8 @@ class RunState:
         run.unknown = True
 
     def _node_cancelled(self, run: NodeRun, planned: Planned, event: ev.NodeCancelled) -> None:
-        if run.started is not None and run.finished is None:
-            run.unknown = True
+        if run.started is not None and run.finished is None and not planned.holds and planned.node.kind != "ask":
+            run.unknown = True  # what holds others, or asked, did nothing itself
         run.finished = event.time
         run.seconds = event.seconds
         run.reason = event.reason
@@ -528,8 +527,9 @@ class RunState:
                     kept.add(name)
                 continue
             if planned.holds and run.state is RUNNING and name not in again and name not in around:
-                run.first_started = self.time  # it stays open
-                continue
+                if planned.parent not in anew and not any(need in anew for need in planned.needs):
+                    run.first_started = self.time  # it stays open
+                    continue
             if run.state is WAITING_INPUT and name not in again:
                 continue  # the question stands
             anew.add(name)
@@ -585,6 +585,9 @@ class RunState:
         for run in self.nodes.values():
             if run.first_started is not None and run.state in (RUNNING, RETRYING):
                 run.first_started += event.seconds
+            elif run.state is WAITING_INPUT and run.asked[1] is not None:
+                message, until, choices = run.asked
+                run.asked = [message, round(until + event.seconds, 6), choices]
         self.nests.paused()
 
     def _run_timed_out(self, event: ev.RunTimedOut) -> None:
@@ -696,7 +699,7 @@ class RunState:
             run = self.nodes[name]
             run.left = len(planned.needs)
             run.succeeded = run.failed = 0
-            run.judged = False
+            run.judged, run.inside = False, None
             if run.state not in FINAL:
                 self.open[planned.node.section] += 1
             elif run.state in BAD and not self.nests.absorbed(planned):
@@ -754,7 +757,8 @@ class RunState:
             dependent = self.nodes[other]
             self._count(dependent, planned, run)
             if dependent.state is WAITING and not dependent.judged:
-                self._judge(other, dependent, doom=run.state is not CANCELLED)
+                doom = run.state is not CANCELLED or self.nests.for_failures(self.plan.nodes[other])
+                self._judge(other, dependent, doom)
         if planned.holds:
             self.nests.closed(name)
         self.nests.ended(name)
@@ -763,7 +767,8 @@ class RunState:
         """Hand a waiting node on, where its trigger holds or can no longer hold.
 
         Without `doom` the latter is passed over: what a cancelled node is needed by is cancelled too, for the same
-        reason, and not skipped; which of the two comes first in the file must not decide.
+        reason, and not skipped; which of the two comes first in the file must not decide. What runs for failures is
+        not cancelled with it.
         """
         planned = self.plan.nodes[name]
         if not self.nests.lets(planned):
@@ -800,8 +805,7 @@ class RunState:
             around = planned.parent
             if around is not None and self.nodes[around].state is not RUNNING:
                 continue  # it ends with what it lies in
-            on_failure = planned.node.trigger in FOR_FAILURES or planned.node.last
-            if planned.node.section == "nodes" and not on_failure:
+            if planned.node.section == "nodes" and not self.nests.for_failures(planned):
                 if state in (WAITING, READY, RETRYING, WAITING_INPUT):
                     self._to_cancel.append(name)
             elif state is RETRYING and not self.admits(planned):

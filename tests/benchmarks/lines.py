@@ -5,6 +5,7 @@ Knows nothing of how a line is shown."""
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -292,6 +293,31 @@ def idle(bench: Bench, name: str) -> list[Result]:
     return results
 
 
+def requests(bench: Bench, name: str) -> list[Result]:
+    """1,000 requests to a local server, 100 at once, beside the standard library's client with 100 threads: the first
+    run of a file, and a later one."""
+    count, at_once = bench.size(1_000), str(bench.size(100))
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.benchmarks.answering"], cwd=root, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        try:
+            port = server.stdout.readline().strip()
+            nodes = "".join(f'  n{i}: {{http: {{url: "http://127.0.0.1:{port}/{i}"}}}}\n' for i in range(count))
+            folder = bench.place(name, f"version: 1\nnodes:\n{nodes}")
+            asking = (sys.executable, "-P", str(root / "tests/benchmarks/asking.py"), port, str(count), at_once)
+            library = Timed(argv=asking, folder=folder, rounds=bench.rounds)
+            first = bench.ours(folder, "run", "flow.yaml", "-j", at_once, fresh=[".wfctl"])
+            again = bench.ours(folder, "run", "flow.yaml", "-j", at_once)
+            return [
+                versus(f"{name} first", "http.client", at_most(3), first, library),
+                versus(f"{name} again", "http.client", at_most(3), again, library),
+            ]
+        finally:
+            server.terminate()
+
+
 LINES: dict[str, Line] = {
     "version": start("--version", target=2),
     "help": start("--help", target=8),
@@ -308,6 +334,7 @@ LINES: dict[str, Line] = {
     "wide_10000": cold_run(flows.wide, 10_000, at_most(1.5)),
     "layered_10000": cold_run(flows.layered, 10_000, at_most(1.5)),
     "resume": resume,
+    "requests": requests,
     "idle": idle,
     "large": large,
 }

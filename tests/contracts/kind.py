@@ -36,6 +36,7 @@ from wfctl.store import RunFolder
 WAYS: Mapping[str, Mapping[str, Any]] = {
     # what the executor is told besides
     "process": {},
+    "thread": {"in_place": plugins.in_place},
 }
 """The ways to perform a task. Those but `process` are for kinds that are `in_place`."""
 

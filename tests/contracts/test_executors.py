@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
 from tests.contracts.executor import Bench, ExecutorContract
 from wfctl.executors.local import LocalExecutor
 from wfctl.executors.simulated import SimulatedExecutor
-from wfctl.jobs import Completion, Ending, Job
+from wfctl.jobs import Completion, Ending, Job, PythonKind, Result, Task, Tools
 
 
 class SystemClock:
@@ -32,6 +34,35 @@ class TestLocal(ExecutorContract):
                 quick=lambda job_id: job(job_id, "true"),
                 endless=lambda job_id: job(job_id, "sleep", "1000"),
                 impossible=lambda job_id: job(job_id, "no-such-program"),
+            )
+
+
+class InPlace:
+    """A kind whose tasks end at once, or when they are told to."""
+
+    in_place = True
+
+    def perform(self, fields: Mapping[str, Any], tools: Tools) -> Result:
+        stopped = threading.Event()
+        tools.when_stopped(stopped.set)
+        return Result(reason="stopped") if fields["endless"] and stopped.wait() else Result()
+
+
+class TestLocalInThreads(ExecutorContract):
+    @pytest.fixture
+    def bench(self) -> Iterator[Bench]:
+        def job(job_id: str, endless: bool = False, **more: Any) -> Job:
+            return Job(id=job_id, node=job_id, attempt=1, task=Task(kind="test", fields={"endless": endless}), **more)
+
+        clock = SystemClock()
+        kinds: dict[str, PythonKind] = {"test": InPlace()}  # type: ignore[dict-item]
+        with LocalExecutor(clock, root=".", environ={}, grace=5, in_place=kinds.get) as executor:
+            yield Bench(
+                executor=executor,
+                clock=clock,
+                quick=job,
+                endless=lambda job_id: job(job_id, endless=True),
+                impossible=lambda job_id: job(job_id, cwd="no-such-folder"),
             )
 
 

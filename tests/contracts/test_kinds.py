@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+<<<<<<< HEAD
 import sqlite3
 from contextlib import closing
+=======
+>>>>>>> main
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from tests.contracts.kind import KindContract, Samples
+from tests.helpers.server import Server
 
 
 class TestCall(KindContract):
@@ -70,6 +76,7 @@ class TestCall(KindContract):
         )
 
 
+<<<<<<< HEAD
 class TestSql(KindContract):
     name = "sql"
 
@@ -99,3 +106,54 @@ class TestSql(KindContract):
             tells=sql("query", "SELECT file FROM pragma_database_list", url=secret),
             complains=sql("query", "SELECT json_extract('{}', file) AS x FROM pragma_database_list", url=secret),
         )  # fmt: skip
+=======
+class TestHttp(KindContract):
+    name = "http"
+
+    @pytest.fixture
+    def samples(self, server: Server) -> Samples:
+        server.own["/fixed"] = lambda asked: asked.raw(
+            b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n{"a": 1}'
+        )
+        headers = {"content-type": "application/json", "content-length": "8"}
+
+        def begun() -> bool:
+            return any(seen.path == "/hang" for seen in server.seen)
+
+        def echo(text: str) -> dict[str, Any]:
+            asks = {"url": f"{server.url}/echo", "method": "POST", "json": {"a": [text]}, "params": {"q": text}}
+            return {"http": asks}
+
+        def heard(output: Any) -> Any:
+            told = output["json"]
+            [body] = json.loads(told["body"])["a"]
+            query = dict(parse_qsl(urlsplit(told["target"]).query, keep_blank_values=True))
+            return body if query == {"q": body} else told
+
+        return Samples(
+            succeeds=(
+                {"http": {"url": f"{server.url}/fixed"}},
+                {"status": 200, "headers": headers, "json": {"a": 1}, "bytes": 8},
+            ),
+            fails=({"http": {"url": f"{server.url}/status/503?body=busy"}}, "status", "HTTP 503 Service Unavailable"),
+            endless=({"http": {"url": f"{server.url}/hang"}}, begun),
+            echo=echo,
+            heard=heard,
+            tells={"http": {"url": f"{server.url}/echo", "headers": {"X-A": "${{ secrets.T }}"}}},
+        )
+
+
+class TestNotify(KindContract):
+    name = "notify"
+
+    @pytest.fixture
+    def samples(self, server: Server) -> Samples:
+        def begun() -> bool:
+            return any(seen.path == "/hang" for seen in server.seen)
+
+        return Samples(
+            succeeds=({"notify": {"to": [f"{server.url}/echo"], "body": "b"}}, {"reached": [0], "failed": []}),
+            fails=({"notify": {"to": [f"{server.url}/echo", f"{server.url}/status/500"]}}, "notify", "HTTP 500"),
+            endless=({"notify": {"to": [f"{server.url}/hang"], "body": "b"}}, begun),
+        )
+>>>>>>> main

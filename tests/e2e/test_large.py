@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import ROOT
+from wfctl import journal
 
 COMMAND = """
 import sys, time
@@ -36,8 +39,9 @@ def folder() -> Iterator[Path]:
 class Used:
     """What one command printed, and the processor time and memory that it took itself."""
 
-    def __init__(self, folder: Path, nodes: list[str], *words: str) -> None:
-        (folder / "flow.yaml").write_text("version: 1\nnodes:\n" + "".join(f"  {node}\n" for node in nodes))
+    def __init__(self, folder: Path, nodes: list[str] | str, *words: str) -> None:
+        text = nodes if isinstance(nodes, str) else "nodes:\n" + "".join(f"  {node}\n" for node in nodes)
+        (folder / "flow.yaml").write_text(f"version: 1\n{text}")
         ended = subprocess.run(
             [sys.executable, "-c", COMMAND, *words],
             cwd=folder,
@@ -117,3 +121,49 @@ def test_a_glob_of_a_thousand_stars_takes_no_longer(folder: Path) -> None:
     used = Used(folder, nodes, "graph", "flow.yaml", "--format", "json")
     assert json.loads(used.out)["edges"] == []
     assert used.seconds < 3, f"{used.seconds:.1f} s of processor time"
+
+
+FAN_IN = """
+nodes:
+  x:
+    for_each: ${{ range(5000) }}
+    run: [expr, "${{ item }}", "-", "77"]     # exit code 1 where that is 0
+    stdout: json
+    collect: {tolerate: 1}
+  stdin: {run: cat, stdin: "${{ nodes.x.items }}", stdout: json}
+  file: {run: [cat, "${{ file(nodes.x.output) }}"], stdout: json}
+  argv: {run: [echo, "${{ json(nodes.x.items) }}"], continue_on_error: true}
+  env: {run: [env], env: {ITEMS: "${{ nodes.x.items }}"}, continue_on_error: true}
+  many: {run: [echo, "${{ [i.key + 1000 * 'x' for i in nodes.x.items] }}"], continue_on_error: true}
+"""
+
+
+def test_five_thousand_items_come_in_by_stdin_and_by_file_and_argv_says_why_not(folder: Path) -> None:
+    used = Used(folder, FAN_IN, "run", "flow.yaml", "--json", "-j", "4")
+    events = [json.loads(line) for line in used.out.splitlines()]
+    ends = {event["node"]: event for event in events if event["event"] in ("node_succeeded", "node_failed")}
+    items = stored(folder, ends["stdin"])
+    assert [item["key"] for item in items] == [str(i) for i in range(5_000)]
+    assert [item["output"] for item in items] == [i - 77 if i != 77 else None for i in range(5_000)]
+    assert [(item["key"], item["state"], item["error"]) for item in items if item["error"]] == [
+        ("77", "failed", "exit code 1")
+    ]
+    assert stored(folder, ends["file"]) == [item["output"] for item in items]
+    for name, what in {"argv": "the argument", "env": "env.ITEMS"}.items():
+        assert re.fullmatch(
+            rf"{what} is \d+ KiB, and more than 100 KiB cannot be handed to a process this way; "
+            r"use stdin: \$\{\{ … \}\}, or file\(…\) for the path of a JSON file",
+            ends[name]["error"],
+        )
+    assert "more than the system allows" in ends["many"]["error"]
+    assert "hand it over by stdin: ${{ … }} or file(…)" in ends["many"]["error"]
+    assert used.seconds < 15, f"{used.seconds:.1f} s of processor time"
+    assert used.megabytes < 150, f"{used.megabytes:.0f} MB"
+
+
+def stored(folder: Path, end: dict[str, Any]) -> Any:
+    """The output of a node, also where it lies in a file."""
+    if not end.get("stored"):
+        return end["output"]
+    (path,) = folder.glob(f".wfctl/runs/*/{end['output']['file']}")
+    return json.loads(journal.content(path, 1 << 24))

@@ -132,7 +132,7 @@ def test_the_workflows_in_the_documents_have_no_faults(name: str, tmp_path: Path
 
 LATER = """
     rollback idempotency checkpoint
-    compensate compensate_when pivot for_each key max_parallel collect with call http sql files notify ask workflow
+    compensate compensate_when pivot
 """
 
 

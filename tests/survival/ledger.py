@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -35,6 +35,14 @@ def interrupted(folder: Path) -> int:
 
 def faults(folder: Path) -> Iterator[str]:
     """What contradicts the promises in a run that has succeeded."""
+    yield from contradictions(folder)
+    nodes = json.loads((folder / "flow.yaml").read_text())["nodes"]
+    succeeded = {event["node"] for event in map(json.loads, journal(folder)) if event.get("event") == "node_succeeded"}
+    yield from (f"{node} was lost: no success is recorded" for node in nodes if node not in succeeded)
+
+
+def contradictions(folder: Path, notes_itself: Callable[[str], bool] = lambda node: True) -> Iterator[str]:
+    """What contradicts the promises in any run, of nodes that note what they do or, where not, of what is recorded."""
     notes = noted(folder)
     for word, node, attempt, _ in notes:
         if word == "overlap":
@@ -55,9 +63,7 @@ def faults(folder: Path) -> Iterator[str]:
             if node in succeeded:
                 yield f"the success of {node} was recorded twice"
             succeeded.add(node)
-            if (node, attempt) not in ended:
+            if (node, attempt) not in ended and notes_itself(node):
                 yield f"attempt {attempt} of {node} is recorded as a success, and never came to its end"
     for node, attempt in sorted(started.keys() - announced):
         yield f"attempt {attempt} of {node} ran and was never announced"
-    nodes = json.loads((folder / "flow.yaml").read_text())["nodes"]
-    yield from (f"{node} was lost: no success is recorded" for node in nodes if node not in succeeded)

@@ -1,4 +1,4 @@
-"""Performs jobs as local processes, each in a session of its own.
+"""Performs jobs as local processes, each in a session of its own, and small tasks in threads.
 
 Knows nothing of graphs, budgets or retries: it is handed a Job and tells a Completion."""
 
@@ -18,12 +18,27 @@ from wfctl.executors import gauge, signals
 from wfctl.executors.adopted import Adopted, descendants
 from wfctl.executors.child import Child
 from wfctl.executors.spawner import NO_DESCRIPTORS, NO_SECRETS, Spawner
-from wfctl.jobs import Clock, Completion, Ending, Guard, Job, LowDisk, Message, Nudged, Paused, Roster, Signalled, Woken
+from wfctl.jobs import (
+    Clock,
+    Completion,
+    Ending,
+    Guard,
+    Job,
+    LowDisk,
+    Message,
+    Nudged,
+    Paused,
+    PythonKind,
+    Roster,
+    Signalled,
+    Woken,
+)
 from wfctl.quantity import shown_amount
 
 TYPE_CHECKING = False  # as `typing` has it
 if TYPE_CHECKING:
     from wfctl.executors.fence import Fence
+    from wfctl.executors.threads import Threads
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 HANDLED = (*SIGNALS, signal.SIGTSTP, signal.SIGCONT)
@@ -35,6 +50,7 @@ SPARE_DESCRIPTORS = 16                              # left to the rest of the en
 GUARD_AGAIN = 1.0                                   # seconds between tries to start a guard
 LAST_WAIT = 10.0                                    # seconds for what was killed to be gone, when all is closed
 LONGEST_SLEEP = 86_400.0                            # epoll counts milliseconds in 32 bits
+OF_A_TASK = 2                                       # descriptors that a task in a thread may open: log, socket or file
 
 Enclose = Callable[[Callable[[], Iterable[int]]], None]
 
@@ -50,7 +66,8 @@ class LocalExecutor:
     processes, those that it is handed and those to come, where none can hide. `paused` is called with True before
     Ctrl-Z stops the run, and with False when it goes on, or the terminal may have been others' meanwhile. `warn` hears
     what cannot be done. `bell` is a descriptor that is readable when other runs may have given something back, and
-    `ear` one that is when a person has typed something.
+    `ear` one that is when a person has typed something. `in_place` gives the kind whose tasks threads of this process
+    perform: without it, or where it gives none, a task is performed by a process of its own.
     Use as `with executor:` (or `open`, `close`) in the main thread: signals arrive there.
     """
 
@@ -71,6 +88,7 @@ class LocalExecutor:
         warn: Callable[[str], None] = lambda text: None,
         bell: int = -1,
         ear: int = -1,
+        in_place: Callable[[str], PythonKind | None] = lambda kind: None,
     ) -> None:
         self._clock = clock
         self._root = root
@@ -89,6 +107,8 @@ class LocalExecutor:
         self._warn = warn
         self._bell = bell
         self._ear = ear
+        self._in_place = in_place
+        self._threads: Threads | None = None                # made for the first task that they perform
         self._fence: Fence | None = None                    # made for the first job with limits
         self._adopted = Adopted()
         self._children: dict[str, Child] = {}
@@ -155,6 +175,10 @@ class LocalExecutor:
         if not self._is_open:
             return
         self.kill()
+        if self._threads is not None:
+            self._epoll.unregister(self._threads.bell)
+            self._threads.close()
+            self._threads = None
         limit = time.monotonic() + LAST_WAIT    # a process in an uninterruptible sleep must not hold us for ever
         while self._children and (left := limit - time.monotonic()) > 0:
             self._turn(left)
@@ -180,7 +204,7 @@ class LocalExecutor:
         """Start the job, or hold it while descriptors or processes are scarce; what can never start is told.
 
         Raises StateError where the folder of its log is gone."""
-        if job.id in self._children or job.id in self._held:
+        if job.id in self._children or job.id in self._held or self._is_in_thread(job.id):
             raise Bug(f'job "{job.id}" was submitted twice')
         if self._held or not self._start(job):      # in order: behind those that wait already
             self._held[job.id] = job
@@ -205,6 +229,8 @@ class LocalExecutor:
         if (child := self._children.get(job_id)) is not None:
             if not child.stopping and not child.ended:
                 self._stop(child)
+        elif self._threads is not None and job_id in self._threads:
+            self._threads.cancel(job_id)
         elif self._held.pop(job_id, None) is not None:
             self._tell_not_started(job_id, "cancelled before it could be started")
 
@@ -215,14 +241,23 @@ class LocalExecutor:
         self._held.clear()
         for child in list(self._children.values()):
             self._kill(child)
+        if self._threads is not None:
+            self._messages += self._threads.kill()
 
     # -- starting --------------------------------------------------------------------------------------------
 
     def _start(self, job: Job) -> bool:
         """Start it, or tell why it never can be. False: something is scarce, and a later try is arranged."""
         error: OSError | ValueError
-        if self._children and self._only_spare():   # without children there is nothing that would give any back
+        kind = self._in_place(job.task.kind) if job.task is not None and job.limits is None else None
+        if self._busy and self._only_spare():   # where nothing runs there is nothing that would give any back
             error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        elif kind is not None:
+            try:
+                self._start_in_thread(job, kind)
+                return True
+            except (OSError, ValueError) as failure:
+                error = failure
         else:
             before = time.clock_gettime(time.CLOCK_BOOTTIME) if self._roster is not None else 0.0
             self._marks += 1
@@ -240,7 +275,7 @@ class LocalExecutor:
                 return True
         if isinstance(error, OSError) and error.errno in SCARCE:
             # Our own children give their descriptors back, so that is no reason to give up while there are any.
-            if self._tries < len(DELAYS) or (error.errno in NO_DESCRIPTORS and self._children):
+            if self._tries < len(DELAYS) or (error.errno in NO_DESCRIPTORS and self._busy):
                 self._set_retry()
                 return False
         if self._disk is not None and self._spawner.lacks_room(error, job):
@@ -250,6 +285,24 @@ class LocalExecutor:
         else:
             self._tell_not_started(job.id, self._spawner.reason(error, job))
         return True
+
+    def _start_in_thread(self, job: Job, kind: PythonKind) -> None:
+        if self._threads is None:
+            from wfctl.executors.threads import Threads
+
+            self._threads = Threads(self._grace)
+            self._epoll.register(self._threads.bell, select.EPOLLIN)
+        self._spawner.lay_out(job)
+        self._threads.start(job, kind, *self._spawner.ground(job))
+        self._tries = 0
+        self._set_look(time.monotonic())
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._children or self._threads)
+
+    def _is_in_thread(self, job_id: str) -> bool:
+        return self._threads is not None and job_id in self._threads
 
     def _fenced(self, job: Job) -> Sequence[str]:
         """The words that put a job inside of its limits."""
@@ -268,20 +321,24 @@ class LocalExecutor:
         self._spares |= job.detach
         if self._roster is not None:
             child.slot = self._roster.enter(child.pid, before)
-        if self._look not in self._set:
-            self._set_timer(self._look, child.started + self._pause_of_looks)
+        self._set_look(child.started)
         self._watch(child, child.pid)
         if job.timeout is not None and not child.ended:
             self._set_timer(child, child.started + job.timeout)
 
+    def _set_look(self, now: float) -> None:
+        if self._look not in self._set:
+            self._set_timer(self._look, now + self._pause_of_looks)
+
     def _only_spare(self) -> bool:
-        """Whether the next descriptor would be one of the spare. The lowest free number is given, so we ask for one."""
+        """Whether the next descriptor would be one of the spare. The lowest free number is given, so we ask for one;
+        tasks in threads may not have opened theirs yet."""
         try:
             fd = os.dup(self._wakeup)
         except OSError:
             return True
         os.close(fd)
-        return fd >= self._last_descriptor
+        return fd + OF_A_TASK * len(self._threads or ()) >= self._last_descriptor
 
     def _watch(self, child: Child, pid: int) -> None:
         """Wait for the end of the leader, or of another that was adopted from it."""
@@ -330,6 +387,8 @@ class LocalExecutor:
         """Sleep until something happened, a timer is due or `longest` seconds are over; take in what there is."""
         if self._timers:
             longest = min(longest, max(0.0, self._timers[0][0] - time.monotonic()))
+        if self._threads and (due := self._threads.due()) is not None:
+            longest = min(longest, max(0.0, due - time.monotonic()))
         ready = self._epoll.poll(min(longest, LONGEST_SLEEP), len(self._watched) + 4)
         ended: list[Child] = []
         for fd, _ in ready:
@@ -341,6 +400,8 @@ class LocalExecutor:
                 self._messages.append(Woken())
             elif fd == self._ear:
                 self._messages.append(Nudged())
+            elif self._threads is not None and fd == self._threads.bell:
+                self._messages += self._threads.take()
             else:
                 child = self._watched.pop(fd)
                 self._unwatch(fd)
@@ -355,6 +416,8 @@ class LocalExecutor:
             self._end(ended)
         if self._timers:
             self._ring(time.monotonic())
+        if self._threads:
+            self._messages += self._threads.ring(time.monotonic())
         if (self._held or self._unwatched) and ready:
             self._retry()
 
@@ -430,7 +493,8 @@ class LocalExecutor:
                 self._enclose = None
             awaited = {pid for child in self._children.values() for pid in child.others.values()}
             self._adopted.reap_all(awaited)
-            self._set_timer(self._look, now + self._pause_of_looks)
+        if self._busy:
+            self._set_look(now)
 
     def _all(self) -> Iterator[int]:
         """All processes of all jobs, wherever they went to, but those that a fence holds already."""
@@ -491,6 +555,8 @@ class LocalExecutor:
             if child.due is not None:
                 child.due += seconds
         self._timers = [(when + seconds, number, what) for when, number, what in self._timers]
+        if self._threads is not None:
+            self._threads.shift(seconds)
         self._paused(False)
         self._messages.append(Paused(seconds))
 

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from wfctl import tasks
 from wfctl.errors import StateError
@@ -24,6 +25,15 @@ APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 RESULT = APPEND | os.O_TRUNC                        # what is read as the output must hold this attempt's words alone
 SHELL = "/bin/sh"                                   # runs a program that the kernel takes for none
 NO_SECRETS: Mapping[str, str] = MappingProxyType({})
+
+
+class Surroundings(NamedTuple):
+    """Root, folder and variables of one who performs a task, and the file that is its log."""
+
+    root: str
+    folder: str
+    environ: Mapping[str, str]
+    log: str
 
 
 class Spawner:
@@ -52,13 +62,9 @@ class Spawner:
         if job.task is not None:
             argv, content = tasks.command(job, self._root)
             job = replace(job, argv=argv, files={**job.files, job.task.file: content})
-        for folder in job.folders:
-            os.makedirs(self.at(folder), exist_ok=True)
-        for path, content in job.files.items():
-            with open(self.at(path), "wb") as file:
-                file.write(content)
+        self.lay_out(job)
         cwd = self._base if job.cwd is None else self.at(job.cwd)
-        env = {**self._environ, "PWD": os.path.join(self._root, cwd) if cwd else self._root, **_seen(job), **job.env}
+        env = self._variables(job)
         if job.detach and self._nonce:
             _take_out(env, self._nonce)
         elif mark:
@@ -77,6 +83,32 @@ class Spawner:
                 raise
             # A script without "#!": a shell would run it, and so do make and execvp.
             return self._spawn_program(cwd, SHELL, ("sh", program, *job.argv[1:]), job, env)
+
+    def lay_out(self, job: Job) -> None:
+        """Make the folders that a job wants, and its files. OSError and ValueError as the system gives them."""
+        for folder in job.folders:
+            os.makedirs(self.at(folder), exist_ok=True)
+        for path, content in job.files.items():
+            with open(self.at(path), "wb") as file:
+                file.write(content)
+
+    def ground(self, job: Job) -> tuple[dict[str, Any], Surroundings]:
+        """The fields of a job's task with their secrets, and what surrounds whoever performs it in this process.
+
+        OSError where the folder that it is to stand in is none."""
+        task = job.task
+        assert task is not None
+        folder = os.path.join(self._root, job.cwd or "")
+        if job.cwd is not None and not os.path.isdir(folder):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
+        texts = {name: unseal(sealed, self._secrets) for name, sealed in job.sealed.items()}
+        fields = tasks.filled_in(task.fields, task.filled, texts.pop)
+        environ = {**self._variables(job), **texts}
+        return fields, Surroundings(self._root, folder, environ, self.at(job.log) if job.log else "")
+
+    def _variables(self, job: Job) -> dict[str, str]:
+        folder = os.path.join(self._root, job.cwd) if job.cwd is not None else self._root
+        return {**self._environ, "PWD": folder, **_seen(job), **job.env}
 
     def _spawn_program(self, cwd: str, program: str, argv: tuple[str, ...], job: Job, env: dict[str, str]) -> int:
         if cwd:
@@ -158,6 +190,9 @@ class Spawner:
                 if word == "log" and own.errno == errno.ENOENT:     # a file would be made: the folder is missing
                     raise StateError(GONE) from None
                 return f'cannot open its {word}, "{path}": {_cause(own)}; correct the path'
+        if job.task is not None:
+            place = f'"{error.filename}": ' if isinstance(error.filename, str) else ""
+            return f"{place}{_cause(error)}; make room or correct the path"
         return _no_program(error, job.argv[0] if job.argv else "", {**self._environ, **job.env}, cwd)
 
     def _too_big(self, job: Job) -> str:

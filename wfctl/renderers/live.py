@@ -106,7 +106,7 @@ class Live(Plain):
         if self._progress is None:
             # The first turn begins or resumes the run: the state after it is where counting starts.
             done = ended_before(events, state)
-            if head := self.heading(done):
+            if head := self.heading(events, state, done):
                 self._write(head)  # there is no region yet that it could stand in the way of
             self._turns.append((events, done))
             self._progress = Progress(state)

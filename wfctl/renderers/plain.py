@@ -109,15 +109,23 @@ class Plain:
     def events(self, events: Sequence[ev.Event], state: RunState) -> None:
         """Take the events of one turn."""
         done = ended_before(events, state)
-        text = self.heading(done) + self.told(events, done, state.plan)
+        text = self.heading(events, state, done) + self.told(events, done, state.plan)
         if text:
             self._write(text)
 
-    def heading(self, done: int) -> str:
-        """The line that says which run this is, and how many nodes had ended before; empty once it was said."""
+    def heading(self, events: Sequence[ev.Event], state: RunState, done: int) -> str:
+        """The line that says which run this is, and how many nodes had ended before, with the questions that are open
+        since then; empty once it was said."""
         head, self._head = self._head, ""
+        if not head:
+            return ""
         before = f", {number(done)} done before" if done else ""
-        return f"{head}{before}\n" if head else ""
+        anew = {event.node for event in events if isinstance(event, ev.NodeAsked)}
+        asked = ""
+        for name in [name for name in state.asking if name not in anew]:
+            message, until, choices = state.nodes[name].asked
+            asked += self._question(name, message, until, choices, state.time)
+        return f"{head}{before}\n{asked}"
 
     def note(self, text: str) -> None:
         """Say what is no event, as a line."""
@@ -169,7 +177,7 @@ class Plain:
             case ev.NodeSucceeded():
                 return self._line("succeeded", event.node, duration(event.seconds))
             case ev.NodeAsked():
-                return self._question(event)
+                return self._question(event.node, event.message, event.until, event.choices, event.time)
             case ev.NodeServed():
                 return self._line("cached", event.node, f"taken from run {event.of}" if event.of else "kept result")
             case ev.NodeInterrupted(reason="low_disk"):
@@ -184,14 +192,14 @@ class Plain:
                 return self._line(state, event.node, self._failure(event)) + self._log(event)
         return ""
 
-    def _question(self, event: ev.NodeAsked) -> str:
+    def _question(self, node: str, message: str, until: float | None, choices: Sequence[str], now: float) -> str:
         """What a node asks, and how to answer."""
         pen = self._pen
-        (how,) = answer_commands(self._run, {event.node: event.choices})
+        (how,) = answer_commands(self._run, {node: choices})
         if self.typing:
-            how = f"type {' or '.join(event.choices)} here, or elsewhere: {how}"
-        limit = f" (within {duration(max(0.0, event.until - event.time))})" if event.until is not None else ""
-        text = self._line("waiting_input", event.node, pen.safe(event.message) + limit)
+            how = f"type {' or '.join(choices)} here, or elsewhere: {how}"
+        limit = f" (within {duration(max(0.0, until - now))})" if until is not None else ""
+        text = self._line("waiting_input", node, pen.safe(message) + limit)
         return f"{text}    answer:  {pen.safe(how)}\n"
 
     def _told_left_out(self, groups: Mapping[tuple[NodeState, str], Sequence[LeftOut]]) -> list[str]:
