@@ -82,8 +82,8 @@ def postgres_server() -> Iterator[Server]:
     """A PostgreSQL for all tests that ask for one: it must stay up. Who stops it starts another."""
     from tests.helpers.postgres import running
 
-    with running() as server:
-        yield server
+    with running() as started:
+        yield started
 
 
 @pytest.fixture

@@ -124,7 +124,8 @@ def test_a_list_is_one_transaction(each: Sqls) -> None:
 
 def test_a_query_that_cannot_tell_its_rows_has_changed_nothing(each: Sqls) -> None:
     each("execute", "CREATE TABLE t (id int)")
-    assert each.fails({"query": "INSERT INTO t VALUES (1)"})[1] == "the statement gives no rows; say execute in place of query"
+    told = "the statement gives no rows; say execute in place of query"
+    assert each.fails({"query": "INSERT INTO t VALUES (1)"})[1] == told
     twice = "INSERT INTO t VALUES (1) RETURNING id, id"
     assert each.fails({"query": twice}) == (
         "database", 'two columns are called "id"; give one of them another name: … AS id_2',
@@ -369,7 +370,9 @@ def test_values_of_postgresql_become_json(pg: Sqls) -> None:
     assert dict(zip(VALUES, row.values(), strict=True)) == VALUES
 
 
-@pytest.mark.parametrize("value", ["'nan'::float", "'nan'::numeric", "'infinity'::float", "'x'::bytea", "'[1,2]'::int4range"])
+@pytest.mark.parametrize(
+    "value", ["'nan'::float", "'nan'::numeric", "'infinity'::float", "'x'::bytea", "'[1,2]'::int4range"]
+)
 def test_values_of_postgresql_that_json_has_not(pg: Sqls, value: str) -> None:
     assert 'the column "v" holds' in pg.fails({"query": f"SELECT {value} AS v"})[1]
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-<<<<<<< HEAD
 import sqlite3
 from contextlib import closing
-=======
->>>>>>> main
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -76,7 +73,6 @@ class TestCall(KindContract):
         )
 
 
-<<<<<<< HEAD
 class TestSql(KindContract):
     name = "sql"
 
@@ -106,7 +102,8 @@ class TestSql(KindContract):
             tells=sql("query", "SELECT file FROM pragma_database_list", url=secret),
             complains=sql("query", "SELECT json_extract('{}', file) AS x FROM pragma_database_list", url=secret),
         )  # fmt: skip
-=======
+
+
 class TestHttp(KindContract):
     name = "http"
 
@@ -156,4 +153,3 @@ class TestNotify(KindContract):
             fails=({"notify": {"to": [f"{server.url}/echo", f"{server.url}/status/500"]}}, "notify", "HTTP 500"),
             endless=({"notify": {"to": [f"{server.url}/hang"], "body": "b"}}, begun),
         )
->>>>>>> main

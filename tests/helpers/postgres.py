@@ -1,6 +1,6 @@
 """A PostgreSQL server of the tests' own: made in a folder, started when asked for, no child of the tests.
 
-Knows nothing of wfctl. The programs are those of a package that is installed for the tests, else those of the system."""
+Knows nothing of wfctl. Its programs are those of a package for the tests, else of the system."""
 
 from __future__ import annotations
 

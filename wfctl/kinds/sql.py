@@ -41,7 +41,7 @@ class Sql(FieldsKind):
         if "query" in fields and "execute" in fields:
             yield Problem((*where, "query"), "does not go with execute", "take one of them out", key=True)
         elif "query" in fields and "backup" in fields:
-            yield Problem((*where, "backup"), "does not go with query", "a query changes nothing; say execute", key=True)
+            yield Problem((*where, "backup"), "does not go with query", "take it out, or say execute", key=True)
         for key in ("restore", "rollback_prepared"):
             if key in fields and len(said) > 1:
                 yield Problem((*where, key), f"does not go with {said[0]}", "give it a node of its own", key=True)
