@@ -8,14 +8,18 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from tests.helpers.server import certify, make_server, server  # noqa: F401 (fixtures)
 from tests.helpers.space import default_signals, make_space, space  # noqa: F401 (fixtures)
+
+if TYPE_CHECKING:
+    from tests.helpers.postgres import Database, Server
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -71,3 +75,19 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared data is not beside the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """A PostgreSQL for all tests that ask for one: it must stay up. Who stops it starts another."""
+    from tests.helpers.postgres import running
+
+    with running() as started:
+        yield started
+
+
+@pytest.fixture
+def postgres(postgres_server: Server) -> Iterator[Database]:
+    """A database of the test's own in it."""
+    with postgres_server.database() as database:
+        yield database

@@ -27,6 +27,8 @@ DOORS = {
     "diskcache": {"cache"},
     "dotenv": {"environment"},
     "typer": {"cli"},
+    "sqlalchemy": {"databases"},
+    "psycopg": {"postgres"},
 }
 
 # What a room may not see, itself or through `TYPE_CHECKING`: to name a type is to know it.

@@ -82,6 +82,7 @@ class Attempts:
             env=env,
             sealed=self._sealed(planned, names) if node.receives else {},
             cwd=None if cwd == "." else cwd,
+            base=planned.scope.base,
             stdin=place.stdin if node.stdin is not None else None,
             log=place.log,
             stdout=place.stdout if node.stdout != "none" else None,

@@ -61,6 +61,8 @@ class Job:
     sealed: Mapping[str, Sealed] = field(default_factory=dict)
     """Variables with secrets in them: the performer fills in the values as it starts the process, and nobody else."""
     cwd: str | None = None
+    base: str = ""
+    """The folder that paths of its node are seen from, itself seen from the root; empty for that."""
     stdin: str | None = None
     log: str = ""
     stdout: str | None = None

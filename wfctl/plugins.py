@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 KINDS: Mapping[str, str] = {
     "run": "wfctl.kinds.run:Run",
     "call": "wfctl.kinds.call:Call",
+    "sql": "wfctl.kinds.sql:Sql",
     "http": "wfctl.kinds.http:Http",
     "files": "wfctl.kinds.files:Files",
     "notify": "wfctl.kinds.notify:Notify",

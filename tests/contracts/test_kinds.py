@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -69,6 +71,37 @@ class TestCall(KindContract):
             complains={"call": "work.py:complain", "secrets": ["T"]},
             prints={"call": "work.py:say", "secrets": ["T"]},
         )
+
+
+class TestSql(KindContract):
+    name = "sql"
+
+    @pytest.fixture
+    def samples(self, root: Path) -> Samples:
+        for name in ("x.db", "hunter2hunter.db"):
+            with closing(sqlite3.connect(root / name)) as database:
+                database.execute("CREATE TABLE t (id INT PRIMARY KEY, said TEXT)")
+        endless = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT count(*) FROM r"
+
+        def begun() -> bool:
+            return (root / "x.db-journal").exists()
+
+        def sql(key: str, statement: object, url: str = "sqlite:///x.db", **given: object) -> dict[str, object]:
+            return {"sql": {"url": url, key: statement, "with": given}}
+
+        secret = "sqlite:///${{ secrets.T }}.db"
+        return Samples(
+            succeeds=(sql("execute", ["INSERT INTO t VALUES (1, :a)"], a="x"),
+                      {"rowcount": 1, "backup": None, "prepared": None}),
+            fails=(sql("query", "SELECT id FROM nowhere"), "database", "no such table: nowhere"),
+            endless=(sql("execute", ["INSERT INTO t VALUES (1, 'x')", endless]), begun),
+            large=sql("query", "SELECT hex(zeroblob(9000000)) AS zeros"),
+            impossible=(sql("query", "SELECT 1", url="${{ 'sqlite://' }}"), "a database in memory ends with this node"),
+            echo=lambda text: sql("query", "SELECT :a AS one, :b AS list", a=text, b=[text]),
+            heard=lambda output: output[0]["one"] if [output[0]["one"]] == json.loads(output[0]["list"]) else output,
+            tells=sql("query", "SELECT file FROM pragma_database_list", url=secret),
+            complains=sql("query", "SELECT json_extract('{}', file) AS x FROM pragma_database_list", url=secret),
+        )  # fmt: skip
 
 
 class TestHttp(KindContract):

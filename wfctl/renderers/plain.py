@@ -332,7 +332,8 @@ def _failed_inside(state: RunState, name: str) -> Iterator[str]:
 def _way_out(state: RunState, wrote: Wrote, pen: Pen) -> str:
     """What failed and why, where the whole log is, and the command that goes on once that is mended."""
     failed = state.failed_for_good
-    lines = [f"  {pen.safe(state.error)}"] if state.error else []
+    told = dict.fromkeys([*([state.error] if state.error else []), *state.unended.values()])
+    lines = [f"  {pen.safe(error)}" for error in told]
     for name in islice(failed, FAILURES):
         run = state.nodes[name]
         word = str(run.state)
@@ -340,8 +341,8 @@ def _way_out(state: RunState, wrote: Wrote, pen: Pen) -> str:
         lines.append(f"  {pen.paint(pen.mark(word), look(word).style)} {pen.safe(name)}  {why}")
     if len(failed) > FAILURES:
         lines.append(f"  and {number(len(failed) - FAILURES)} more; all of them: wfctl status {state.id}")
-    told = (one for name in islice(failed, FAILURES) for one in _failed_inside(state, name))
-    logged = next((name for name in told if wrote(name, state.nodes[name].attempt)), None)
+    inside = (one for name in islice(failed, FAILURES) for one in _failed_inside(state, name))
+    logged = next((name for name in inside if wrote(name, state.nodes[name].attempt)), None)
     if logged is not None:
         lines.append(f"  whole log:   wfctl logs {state.id} {pen.safe(shell_word(logged))}")
     if state.only_finally and state.failed_nodes:
