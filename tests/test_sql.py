@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ HOSTILE = ["'; DROP TABLE t; --", '"; x', "$(touch pwned)", ":name %s %(n)s {0} 
 class Tools:
     """What a worker gives to a kind."""
 
+    folder: str
     root: str
     attempt: int = 1
     run: str = "r"
@@ -31,10 +32,6 @@ class Tools:
     timeout: float | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     lines: list[str] = field(default_factory=list)
-
-    @property
-    def folder(self) -> str:
-        return self.root
 
     def log(self, text: str) -> None:
         self.lines.append(text)
@@ -48,7 +45,7 @@ class Sqls:
 
     def __init__(self, url: str, root: Path) -> None:
         self.url = url
-        self.tools = Tools(str(root))
+        self.tools = Tools(str(root), str(root))
 
     def __call__(self, key: str, statement: Any, /, **given: Any) -> Any:
         result = self.result({key: statement, "with": given})
@@ -334,7 +331,7 @@ def test_a_backup_leaves_nothing_where_it_fails(filled: Sqls, tmp_path: Path) ->
 
 
 @pytest.fixture
-def pg(sql: Sqls, postgres: Any) -> Iterator[Sqls]:
+def pg(sql: Sqls, postgres: Any) -> Sqls:
     sql.url = postgres.url
     path = os.pathsep.join([str(postgres.server.bin), os.environ["PATH"]])
     sql.tools.environ = {**os.environ, "PATH": path}
