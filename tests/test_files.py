@@ -326,6 +326,7 @@ def test_what_stands_on_a_cwd_is_judged_when_that_is_known(ground: Ground) -> No
         ({"delete": ["a", "b/.."]}, "delete: that is the root folder itself; name what lies in it, such as *"),
         ({"delete": ["a", ""]}, 'delete: expected a path, got ""'),
         ({"delete": ["a", "b\0"]}, "delete: expected a path, got "),
+        ({"copy": {"from": "a", "to": "b"}, "delete": None}, "delete: expected a path, got null"),
         ({"delete": ["a", None]}, "delete: expected a path, got null"),
         ({"delete": "a", "copy": {"from": ["a", [7]], "to": "b"}}, "copy: from: expected a path, got 7"),
         ({"delete": "a", "move": [{"from": "a", "to": ["b"]}]}, 'move: to: expected a path, got ["b"]'),

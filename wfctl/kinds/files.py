@@ -78,7 +78,7 @@ class Files(FieldsKind):
             work = list(_work(fields, tools))
         except ValueError as error:
             return Result(reason="not_started", error=str(error))
-        return _Doing(tools).all_of(work, [verb for verb in DONE if fields.get(verb) is not None])
+        return _Doing(tools).all_of(work, [verb for verb in DONE if verb in fields])
 
 
 class Standing(Body):
@@ -148,12 +148,12 @@ def _work(fields: Mapping[str, Any], tools: Tools) -> Iterator[_Step]:
                 found.append((plain, str(path).endswith("/")))
         return found
 
-    for verb in DONE:
-        said = fields.get(verb)
-        if verb == "delete" and said is not None:
+    for verb in [verb for verb in DONE if verb in fields]:
+        said = fields[verb]
+        if verb == "delete":
             yield _Step(verb, globs(said, verb))
             continue
-        for transfer in said if isinstance(said, list) else [said] if said is not None else ():
+        for transfer in said if isinstance(said, list) else [said]:
             if not isinstance(transfer, Mapping):
                 what = f"expected a mapping such as {{from: a, to: b}}, got {quantity.shown(transfer)}"
                 raise ValueError(f"{verb}: {what}")
@@ -179,6 +179,7 @@ class _Doing:
         self.done: dict[str, set[str]] = {}
 
     def all_of(self, work: list[_Step], asked: list[str]) -> Result:
+        """Do all steps; `asked` is what the output has lists of."""
         from wfctl.handles import Tree
 
         self.tools.when_stopped(self.stop)
