@@ -398,6 +398,13 @@ def test_a_question_waits_without_slot_and_its_answer_is_the_output() -> None:
     assert run.ended["y"] == "ok"
 
 
+def test_no_plan_counts_on_the_moment_of_an_answer() -> None:
+    nodes = {"q": {"ask": {"message": "?"}}, "a": {"needs": ["q"], "estimate": 3}, "b": {"estimate": 5}}
+    plan, _ = build(flow(nodes, concurrency=1))
+    assert plan.bounds == {"critical path": 5.0, "work / slots": 8.0}
+    assert not plan.improvable
+
+
 def test_who_rejects_fails_the_node() -> None:
     run = simulate(flow({"q": ASK}), answers=lambda state: approve(state, "reject"))
     assert run.state.nodes["q"].error == 'answered "reject" by ada: fine'

@@ -205,6 +205,8 @@ def forecast(plan: Plan, explain: str | None = None, plot: Plotter | None = None
             start[name] = run.started
         elif plan.nodes[name].node.kind == "ask" and run.started is not None:
             start[name] = run.started
+    if guessed:
+        plan = plan.measured()
     ready = {name: run.ready_at for name, run in state.nodes.items() if run.ready_at is not None}
     return Forecast(
         plan=plan, start=start, finish=finish, ready=ready, explained=explained, improved=state.course is not None,
