@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,6 +100,13 @@ def test_what_joins_in_one_turn_is_planned_at_once() -> None:
     data = flow({"l": [], **groups, "m": ["l"], "y": {**each, "needs": ["m"]}})
     simulate(data, outputs={"l": [1, 2]}, plot=lambda state, now, reason: asked.append(f"{reason} {now:g}"))
     assert asked == ["start 0", "growth 1", "growth 4"]
+
+
+def test_the_items_of_what_is_taken_from_another_run_are_not_known() -> None:
+    data = flow({"x": THREE, "y": {"env": {"E": "${{ nodes.x.items }}"}}})
+    run = simulate(data, request=replace(REQUEST, only=("y",)), outputs={"x": [1, 2, 3]})
+    error = "the items of x are not known: its output was taken from another run"
+    assert (run.ended["x"], run.state.nodes["y"].error) == ("cached", error)
 
 
 # -- collect
