@@ -31,6 +31,14 @@ def test_each_node_takes_its_estimate_else_a_second() -> None:
     assert timeline(foretold(nodes)) == "a[0-2] b[2-3] c[3-3]"
 
 
+def test_the_bounds_are_those_of_the_items_that_are_assumed() -> None:
+    nodes = {"l": [], "x": {"for_each": "${{ nodes.l.output }}", "nodes": {"a": [], "b": ["a"]}}, "y": ["x"]}
+    request = Request(cores=2, estimates={"l": 1.0, "y": 1.0, **{f"x[{i}].{n}": 3.0 for i in range(4) for n in "ab"}})
+    told = foretold(nodes, request)
+    assert (told.makespan, told.bounds["work"], told.bounds["critical_path"]) == (14.0, 13.0, 8.0)
+    assert told.plan.critical_path == ("l", "x[0].a", "x[0].b", "y")
+
+
 def test_slots_and_budgets_hold() -> None:
     nodes = {name: {"resources": {"gpu": 1}} for name in "abc"}
     assert timeline(foretold(nodes, resources={"gpu": 2})) == "a[0-1] b[0-1] c[1-2]"

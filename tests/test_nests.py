@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,6 +100,13 @@ def test_what_joins_in_one_turn_is_planned_at_once() -> None:
     data = flow({"l": [], **groups, "m": ["l"], "y": {**each, "needs": ["m"]}})
     simulate(data, outputs={"l": [1, 2]}, plot=lambda state, now, reason: asked.append(f"{reason} {now:g}"))
     assert asked == ["start 0", "growth 1", "growth 4"]
+
+
+def test_the_items_of_what_is_taken_from_another_run_are_not_known() -> None:
+    data = flow({"x": THREE, "y": {"env": {"E": "${{ nodes.x.items }}"}}})
+    run = simulate(data, request=replace(REQUEST, only=("y",)), outputs={"x": [1, 2, 3]})
+    error = "the items of x are not known: its output was taken from another run"
+    assert (run.ended["x"], run.state.nodes["y"].error) == ("cached", error)
 
 
 # -- collect
@@ -396,6 +404,13 @@ def test_a_question_waits_without_slot_and_its_answer_is_the_output() -> None:
     run = simulate(flow({"q": ASK, "y": ["q"]}, concurrency=1), answers=approve)
     assert run.state.nodes["q"].output == {"choice": "approve", "by": "ada", "reason": "fine"}
     assert run.ended["y"] == "ok"
+
+
+def test_no_plan_counts_on_the_moment_of_an_answer() -> None:
+    nodes = {"q": {"ask": {"message": "?"}}, "a": {"needs": ["q"], "estimate": 3}, "b": {"estimate": 5}}
+    plan, _ = build(flow(nodes, concurrency=1))
+    assert plan.bounds == {"critical path": 5.0, "work / slots": 8.0}
+    assert not plan.improvable
 
 
 def test_who_rejects_fails_the_node() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.helpers.simulate import CrashAt, Memory, Simulated, build, flow, simulate
 from wfctl import events as ev
 from wfctl.course import plot
-from wfctl.forecast import forecast
+from wfctl.forecast import Forecast, forecast
 from wfctl.jobs import Answer
 from wfctl.noderun import BAD, DONE, FINAL, RUNNING, SKIPPED
 from wfctl.plan import Plan, Planned
@@ -304,6 +304,12 @@ def test_a_run_that_is_stopped_or_crashes_can_go_on(case: Any, when: float, twic
     follow(data, run)
 
 
+def early(found: Forecast) -> bool:
+    """Whether a `for_each` is done before all its items: then the rest of them takes no time."""
+    collects = [planned.node.collect for planned in found.plan.nodes.values() if planned.node.collect]
+    return any(one.strategy in ("first", "majority") or one.until or one.timeout is not None for one in collects)
+
+
 @settings(max_examples=EXAMPLES)
 @given(cases())
 def test_a_forecast_is_made_of_all_of_them(case: Any) -> None:
@@ -311,7 +317,7 @@ def test_a_forecast_is_made_of_all_of_them(case: Any) -> None:
     plan, problems = build(data, files=FILES)
     assert not problems
     found = forecast(plan, plot=how["plot"])
-    assert found.makespan >= 0
+    assert found.makespan >= found.lower_bound - 1e-6 or early(found)
     for name, start in found.start.items():
         assert start <= found.finish.get(name, start)
     assert found.document()["nodes"].keys() >= found.start.keys()

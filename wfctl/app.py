@@ -313,7 +313,8 @@ def _file_differs(record: Record) -> str:
         return f"{gone} is gone; going on with the definition that the run began with"
     if now == record.pins[-1].digest:
         return ""
-    return f"{path} has changed since; going on with what the run began with (--update takes the new one)"
+    what = f"{path}, or a sub-workflow of it," if subs else path
+    return f"{what} has changed since; going on with what the run began with (--update takes the new one)"
 
 
 def _request(opened: flow.Flow, asked: Asked, variables: Mapping[str, str], store: Store) -> Request:

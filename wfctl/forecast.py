@@ -208,6 +208,8 @@ def forecast(plan: Plan, explain: str | None = None, plot: Plotter | None = None
             start[name] = run.started
         if name in start and name not in finish:  # another one was quicker, and it was stopped
             finish[name] = state.time if run.finished is None else run.finished
+    if guessed:
+        plan = plan.measured()
     ready = {name: run.ready_at for name, run in state.nodes.items() if run.ready_at is not None}
     return Forecast(
         plan=plan, start=start, finish=finish, ready=ready, explained=explained, improved=state.course is not None,

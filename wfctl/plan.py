@@ -199,6 +199,15 @@ class Plan:
         self.nodes[parent].children.clear()
         return gone
 
+    def measured(self) -> Plan:
+        """The same plan with the critical path and the bounds of all there is by now: items may have joined."""
+        before = instances.points(self.nodes)
+        ordered = [point for point in graph.order(before) if self.nodes[instances.at(point)].likely]
+        lengths = {point: 0.0 if point.endswith(instances.END) else self.nodes[point].estimate for point in ordered}
+        path = critical_path(self.nodes, ordered, before, lengths)
+        bounds = lower_bounds(self.nodes, ordered, before, lengths, self.budget, self.concurrency)
+        return replace(self, critical_path=path, bounds=bounds)
+
     @property
     def improvable(self) -> bool:
         """Whether a better order than the policy's own is to be looked for unasked: where that says what matters, but
@@ -208,8 +217,10 @@ class Plan:
         likely: list[Planned] = []
         for planned in self.nodes.values():
             if planned.likely and not planned.holds:
-                # a chain that began goes first
-                if planned.chain or not planned.estimated or len(likely) == UNASKED:
+                # a chain that began goes first, and for a person's answer nothing is held back
+                if planned.chain or planned.node.kind == "ask":
+                    return False
+                if not planned.estimated or len(likely) == UNASKED:
                     return False
                 likely.append(planned)
         asked: Counter[str] = Counter()
@@ -460,7 +471,7 @@ class Planner:
         history = self.request.estimates
         length, source = {}, {}
         for name, one in made.items():
-            if one.holds:
+            if one.holds or one.node.kind == "ask":  # a plan takes a question to be answered at once
                 length[name], source[name] = 0.0, "declared"
                 continue
             known = (history.get(name), one.node.estimate, self.medians.get(one.node.kind), DEFAULT_ESTIMATE)
@@ -471,6 +482,8 @@ class Planner:
         """Seconds of a node whose items are not known, as if there were one: its own, or the longest path inside."""
         if node.each is not None:
             return self.expected(node.each.item)
+        if node.kind == "ask":
+            return 0.0
         if node.inner is None:
             known = (node.estimate, self.medians.get(node.kind), DEFAULT_ESTIMATE)
             return next(value for value in known if value is not None)

@@ -288,6 +288,8 @@ class During:
         planned = self._plan.nodes.get(node)
         if run is None or planned is None or planned.node.each is None:
             return None
+        if planned.given:
+            raise expr.ExpressionError(f"the items of {node} are not known: its output was taken from another run")
         if run.state not in FINAL:
             return self._items(planned)
         return self._once(node, "items", lambda: self._items(planned))

@@ -18,6 +18,7 @@ class Ask(FieldsKind):
     """`ask: {message, choices, timeout}`. No executor performs it: the engine waits for an answer."""
 
     name = "ask"
+    slotless = True
 
     def check(self, fields: Mapping[str, Any], where: Where) -> Iterator[Problem]:
         """What is wrong with choices and timeout that are plain."""
