@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.simulate import CrashAt, Simulated, build, flow, simulate
 from wfctl import events as ev
+from wfctl import paper
 from wfctl.course import DRIFT, SLACK, plot
 from wfctl.forecast import forecast
 from wfctl.state import RunState, fold
@@ -147,9 +148,9 @@ def test_a_resumed_run_is_planned_anew_from_where_it_stands() -> None:
 def test_a_plan_outlives_a_checkpoint() -> None:
     crashed = simulate(tight(), plot=plot, crash=CrashAt("recorded", 1))
     state = fold(crashed.events, lambda event: crashed.plan)
-    kept = RunState.from_data(crashed.plan, state.to_data())
+    kept = paper.from_data(crashed.plan, paper.to_data(state))
     assert kept.course == state.course is not None
-    assert kept.to_data() == state.to_data()
+    assert paper.to_data(kept) == paper.to_data(state)
 
 
 def test_a_failed_node_gives_its_units_back_to_those_that_wait_for_them() -> None:

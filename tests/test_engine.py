@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.simulate import CrashAt, Memory, Simulated, build, flow, simulate
 from wfctl import events as ev
+from wfctl import paper
 from wfctl.engine import Watcher
 from wfctl.errors import StateError
 from wfctl.executors.simulated import SimulatedExecutor
@@ -474,9 +475,9 @@ def mirror(events: list[ev.Event]) -> Watcher:
 
     def watch(batch: Sequence[ev.Event], state: RunState) -> None:
         events.extend(ev.from_data(json.loads(json.dumps(ev.to_data(event)))) for event in batch)
-        live = state.to_data()
-        assert fold(events, lambda event: state.plan).to_data() == live
-        assert RunState.from_data(state.plan, json.loads(json.dumps(live))).to_data() == live
+        live = paper.to_data(state)
+        assert paper.to_data(fold(events, lambda event: state.plan)) == live
+        assert paper.to_data(paper.from_data(state.plan, json.loads(json.dumps(live)))) == live
 
     return watch
 
@@ -484,8 +485,8 @@ def mirror(events: list[ev.Event]) -> Watcher:
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_checkpoint_anywhere_and_the_events_after_it_are_the_journal(name: str) -> None:
     run = survive(name, CrashAt("submitted", 3))
-    whole = fold(run.events, lambda event: run.plan).to_data()
+    whole = paper.to_data(fold(run.events, lambda event: run.plan))
     for cut in range(1, len(run.events)):
-        kept = json.loads(json.dumps(fold(run.events[:cut], lambda event: run.plan).to_data()))
-        state = RunState.from_data(run.plan, kept)
-        assert fold(run.events[cut:], lambda event: run.plan, state).to_data() == whole, cut
+        kept = json.loads(json.dumps(paper.to_data(fold(run.events[:cut], lambda event: run.plan))))
+        state = paper.from_data(run.plan, kept)
+        assert paper.to_data(fold(run.events[cut:], lambda event: run.plan, state)) == whole, cut

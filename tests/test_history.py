@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Command
 from wfctl import events as ev
-from wfctl import history, journal
+from wfctl import history, journal, paper
 from wfctl.cache import Cache
 from wfctl.errors import StateError
 from wfctl.history import Record
@@ -50,8 +50,8 @@ def test_a_journal_cut_at_any_byte_tells_of_a_prefix_of_the_run(finished: RunFol
             with pytest.raises(StateError):
                 history.open_run(finished)
         elif cut in ends or cut % 7 == 0:
-            told = history.open_run(finished).state.to_data()
-            assert told == fold(map(ev.from_data, events[:kept]), lambda event: plan).to_data()
+            told = paper.to_data(history.open_run(finished).state)
+            assert told == paper.to_data(fold(map(ev.from_data, events[:kept]), lambda event: plan))
 
 
 def test_a_run_cut_after_any_event_ends_as_the_whole_one_did(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.simulate import CrashAt, Memory, Simulated, build, flow, simulate
 from wfctl import events as ev
+from wfctl import paper
 from wfctl.course import plot
 from wfctl.forecast import Forecast, forecast
 from wfctl.jobs import Answer
@@ -254,8 +255,8 @@ def follow(data: Any, run: Simulated, at: int = -1) -> Checked:
         checked.take(event)
         if i == at:
             plan, _ = build(data, files=FILES)
-            again = RunState.from_data(plan, checked.state.to_data())
-            assert again.to_data() == checked.state.to_data()
+            again = paper.from_data(plan, paper.to_data(checked.state))
+            assert paper.to_data(again) == paper.to_data(checked.state)
             assert views(again) == views(checked.state)
     return checked
 

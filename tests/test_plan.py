@@ -9,7 +9,8 @@ import pytest
 from tests.helpers.simulate import build, flow, simulate
 from wfctl.errors import dotted
 from wfctl.paths import confined
-from wfctl.plan import Plan, Request, SelectionError
+from wfctl.plan import Plan, Request
+from wfctl.planner import SelectionError
 
 
 def planned(nodes: dict[str, Any], request: Request | None = None, **keys: Any) -> Plan:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.simulate import Memory, Simulated, flow, simulate
+from wfctl import paper
 from wfctl.noderun import READY
 from wfctl.policy import POLICIES, age
 from wfctl.score import LEVELS, WEIGHTS
@@ -202,7 +203,7 @@ def test_a_rank_depends_on_nothing_but_plan_and_what_was_recorded(
     run = simulate(data, fails={f"n{i}": [1] for i in failing if f"n{i}" in data["nodes"]})
     kept = run.journal.kept[: drawn.draw(st.integers(1, len(run.journal.kept)))]
     state, rank = replayed(run, kept), POLICIES[run.plan.policy]
-    from_checkpoint = RunState.from_data(run.plan, state.to_data())
+    from_checkpoint = paper.from_data(run.plan, paper.to_data(state))
     later = replayed(run, kept)
     later.time += 12345
     for name, node in run.plan.nodes.items():

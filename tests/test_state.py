@@ -8,6 +8,7 @@ import pytest
 
 from tests.helpers.simulate import CrashAt, Memory, Simulated, build, flow, simulate
 from wfctl import events as ev
+from wfctl import paper
 from wfctl.errors import Bug
 from wfctl.noderun import FINAL, MOVES, NodeState
 from wfctl.state import RunState, fold
@@ -187,9 +188,9 @@ def test_under_another_definition_what_succeeded_stays_and_the_rest_begins_anew(
 
 
 def test_a_checkpoint_of_another_plan_is_refused() -> None:
-    data = begun(flow({"a": []})).to_data()
+    data = paper.to_data(begun(flow({"a": []})))
     with pytest.raises(ValueError, match="another plan"):
-        RunState.from_data(build(flow({"b": []}))[0], data)
+        paper.from_data(build(flow({"b": []}))[0], data)
 
 
 def test_failed_nodes_are_told_in_the_order_of_failing_also_from_a_checkpoint() -> None:
@@ -197,4 +198,4 @@ def test_failed_nodes_are_told_in_the_order_of_failing_also_from_a_checkpoint() 
         flow({"late": [], "early": []}, on_failure="continue"), fails={"late": 1, "early": 1}, seconds={"late": 3}
     )
     assert list(run.state.failed_nodes) == ["early", "late"]
-    assert list(RunState.from_data(run.plan, run.state.to_data()).failed_nodes) == ["early", "late"]
+    assert list(paper.from_data(run.plan, paper.to_data(run.state)).failed_nodes) == ["early", "late"]

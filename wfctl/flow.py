@@ -12,7 +12,7 @@ from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Any
 
-from wfctl import expr, level, load, plan, plugins, spec, tree
+from wfctl import expr, level, load, planner, plugins, spec, tree
 from wfctl.errors import Fault, Invalid, Problem, UsageError, Where, dotted, nearest
 from wfctl.history import Definition
 from wfctl.node import Node
@@ -211,7 +211,7 @@ def check(flow: Flow, request: Request) -> list[Fault]:
     """Every fault of a file, also those that show only when it is planned with the params' defaults."""
     faults = [*flow.faults, *flow.place(_default_problems(flow.workflow))]
     try:
-        made, problems = plan.build(flow.workflow, replace(request, environ=Anything(request.environ)))
+        made, problems = planner.build(flow.workflow, replace(request, environ=Anything(request.environ)))
         problems += _given_problems(made)
     except Exception:
         if not faults:
@@ -223,8 +223,8 @@ def check(flow: Flow, request: Request) -> list[Fault]:
 def planned(flow: Flow, request: Request) -> Plan:
     """The plan of a sound file. Raises Invalid with all its faults, UsageError for a wrong selection."""
     try:
-        made, problems = plan.build(flow.workflow, request)
-    except plan.SelectionError as error:
+        made, problems = planner.build(flow.workflow, request)
+    except planner.SelectionError as error:
         hint = nearest(error.name, error.known) or "`wfctl graph` shows the nodes"
         raise UsageError(f"{error}; {hint}") from None
     except Exception:

@@ -201,20 +201,25 @@ def forecast(plan: Plan, explain: str | None = None, plot: Plotter | None = None
     engine.run()
     if explain and not explained:
         explained.update(_explained(state, explain))
-    for name, run in state.nodes.items():
-        if plan.nodes[name].holds and run.started is not None:
-            start[name] = run.started
-        elif plan.nodes[name].node.kind == "ask" and run.started is not None:
-            start[name] = run.started
-        if name in start and name not in finish:  # another one was quicker, and it was stopped
-            finish[name] = state.time if run.finished is None else run.finished
+    _complete(state, start, finish)
     if guessed:
-        plan = plan.measured()
+        plan = plan.planner.measured(plan)
     ready = {name: run.ready_at for name, run in state.nodes.items() if run.ready_at is not None}
     return Forecast(
         plan=plan, start=start, finish=finish, ready=ready, explained=explained, improved=state.course is not None,
         guessed=frozenset(guessed),
     )  # fmt: skip
+
+
+def _complete(state: RunState, start: dict[str, float], finish: dict[str, float]) -> None:
+    """Add when what holds others and what asks begins, of which there is no start of an attempt; and the ends of those
+    that were stopped, for another one was quicker."""
+    for name, run in state.nodes.items():
+        planned = state.plan.nodes[name]
+        if run.started is not None and (planned.holds or planned.node.kind == "ask"):
+            start[name] = run.started
+        if name in start and name not in finish:
+            finish[name] = state.time if run.finished is None else run.finished
 
 
 def _in_units(resource: str, amount: int) -> float:

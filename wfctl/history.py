@@ -10,7 +10,7 @@ from dataclasses import field, fields
 from typing import Any
 
 from wfctl import events as ev
-from wfctl import expr, instant, journal, plan, plugins, spec
+from wfctl import expr, instant, journal, paper, planner, plugins, spec
 from wfctl.errors import StateError, UsageError, WfctlError
 from wfctl.jobs import Kind
 from wfctl.node import Node
@@ -66,7 +66,7 @@ def plan_of(definition: Definition, request: Request) -> Plan:
     """The plan that a definition and a request give, as they did when the run began."""
     stem = definition.file.rsplit("/", 1)[-1].rsplit(".", 1)[0]
     workflow, _ = spec.build(definition.data, stem, _kind_of_then, definition.files.get)
-    return plan.build(workflow, request)[0]
+    return planner.build(workflow, request)[0]
 
 
 def _kind_of_then(name: str) -> Kind:
@@ -138,7 +138,7 @@ def open_run(folder: RunFolder, take: Callable[[int, str], journal.Reading] | No
             kept = checkpoint.state
             pins += [ev.from_data(data) for data in kept["pins"]]  # type: ignore[misc]
             latest = pins[-1]
-            state = RunState.from_data(
+            state = paper.from_data(
                 plan_of(read_definition(folder, latest.definition), request_from_data(latest.request)), kept["state"]
             )
         if not facts and state is None:
@@ -154,7 +154,7 @@ def open_run(folder: RunFolder, take: Callable[[int, str], journal.Reading] | No
 
 def checkpoint_of(record: Record) -> dict[str, Any]:
     """What a checkpoint of the run holds."""
-    return {"pins": [ev.to_data(pin) for pin in record.pins], "state": record.state.to_data()}
+    return {"pins": [ev.to_data(pin) for pin in record.pins], "state": paper.to_data(record.state)}
 
 
 # -- an update

@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from wfctl import events as ev
-from wfctl import graph, instances
+from wfctl import resumption
 from wfctl.budget import Budget, Wish
 from wfctl.errors import Bug
 from wfctl.items import Item
@@ -88,7 +88,7 @@ class RunState:
         self.grown: dict[str, list[tuple[str, Any]]] = {}  # items that joined: keys and values, by `for_each`
         self.no_wait = False  # for people: the run ends where only they could go on
         self._rank = POLICIES[plan.policy]
-        self._derive()
+        self.derive()
 
     # -- what `decide` asks
 
@@ -309,7 +309,7 @@ class RunState:
 
     def _node_opened(self, run: NodeRun, planned: Planned, event: ev.NodeOpened) -> None:
         if event.items is not None:
-            self._grow(planned.id, [(key, value) for key, value in event.items])
+            self.grow(planned.id, [(key, value) for key, value in event.items])
         self._open(run, planned)
 
     def _open(self, run: NodeRun, planned: Planned) -> None:
@@ -319,7 +319,7 @@ class RunState:
         run.reason = run.error = ""
         self.nests.open(planned.id)
 
-    def _grow(self, name: str, items: list[tuple[str, Any]]) -> None:
+    def grow(self, name: str, items: list[tuple[str, Any]]) -> None:
         """Let the items of a `for_each` join."""
         self.grown[name] = items
         joined = self.plan.grow(name, [Item(key, value, i) for i, (key, value) in enumerate(items)])
@@ -332,7 +332,7 @@ class RunState:
                 if self.nodes[need].state in FINAL:
                     self._count(run, self.plan.nodes[need], self.nodes[need])
 
-    def _shrink(self, name: str) -> None:
+    def shrink(self, name: str) -> None:
         """Let them leave again: others will come."""
         if self.grown.pop(name, None) is not None:
             for node in self.plan.shrink(name):
@@ -479,78 +479,8 @@ class RunState:
         self.commit_again = self.committing
         asked = set(event.again) | {name for name, run in self.nodes.items() if run.rolled_back and not decided}
         if not self.committing:
-            self._forget(asked, finally_only=decided)
-        self._derive()
-
-    def _again(self, asked: set[str]) -> tuple[set[str], set[str]]:
-        """What runs again where these are asked for: they, all that needs them, and all inside of such; and what those
-        lie in, which is opened again and keeps what else is inside."""
-        again: set[str] = set()
-        around: set[str] = set()
-        todo = [(name, True) for name in asked]
-        while todo:
-            name, whole = todo.pop()
-            planned = self.plan.nodes[name]
-            if name in again or (not whole and name in around):
-                continue
-            (again if whole else around).add(name)
-            todo += [(other, True) for other in planned.dependents]
-            if whole:
-                todo += [(child, True) for child in planned.children]
-            if planned.parent is not None:
-                todo.append((planned.parent, False))
-        return again, around - again
-
-    def _forget(self, asked: set[str], finally_only: bool) -> None:
-        """Begin anew with every node that has not succeeded, and with what `asked` leads to."""
-        again, around = self._again(asked) if asked else (set(), set())
-        anew: set[str] = set()
-        kept: set[str] = set()  # of what holds others: then all inside stays
-        for name in self._in_order():
-            run, planned = self.nodes[name], self.plan.nodes[name]
-            if planned.parent in kept:
-                keep = True
-                if run.state not in FINAL:  # its rival had won, or it could not be of use any more
-                    run.state, run.reason, run.finished = CANCELLED, "superseded", self.time
-            elif planned.node.section == "finally":
-                keep = finally_only and run.state in FINAL
-            elif finally_only:
-                keep = True
-            elif run.state is SKIPPED:
-                keep = not planned.holds or run.reason != "inner"  # what is inside may not be skipped any more
-                keep = keep and name not in again | around and not any(need in anew for need in planned.needs)
-                keep = keep and planned.parent not in anew
-            else:
-                tolerated = planned.node.continue_on_error and run.state in (FAILED, TIMED_OUT)
-                keep = (run.state in DONE or tolerated) and name not in again and name not in around
-            if keep:
-                if planned.holds and run.state in FINAL:
-                    kept.add(name)
-                continue
-            if planned.holds and run.state is RUNNING and name not in again and name not in around:
-                begun = finally_only or planned.node.section == "nodes"
-                if begun and planned.parent not in anew and not any(need in anew for need in planned.needs):
-                    run.first_started = self.time  # it stays open
-                    continue
-            open_ = planned.node.section == "nodes" or finally_only
-            if run.state is WAITING_INPUT and name not in again and open_:
-                continue  # the question stands
-            anew.add(name)
-            if run.state is RETRYING and name not in again and open_:
-                continue  # its retry is due when it was due
-            fresh = self.nodes[name] = NodeRun(run.attempt, run.unknown)
-            fresh.prepared = run.prepared
-            if run.state is INTERRUPTED:
-                # The attempt counts for its number, not for `retry.attempts`: nothing of the work failed.
-                fresh.tries = max(0, run.tries - 1)
-                fresh.first_started = run.first_started if fresh.tries else None
-        for name in [name for name in self.grown if name in again]:
-            self._shrink(name)  # what it is made of may be another now
-
-    def _in_order(self) -> list[str]:
-        """All nodes, each after what it needs, and after what it lies in."""
-        before = instances.points(self.plan.nodes)
-        return [point for point in graph.order(before) if not point.endswith(instances.END)]
+            resumption.forget(self, asked, finally_only=decided)
+        self.derive()
 
     def _run_planned(self, event: ev.RunPlanned) -> None:
         self.course = event if event.order else None
@@ -637,37 +567,20 @@ class RunState:
         """Go on under another plan: what succeeded stays, where it is still there; the rest begins anew."""
         self.time = event.time
         self.events += 1
-        old, before = self.nodes, self.plan
+        old, before, self.plan = self.nodes, self.plan, plan
         grown, self.grown = self.grown, {}
-        self.plan = plan
         self._rank = POLICIES[plan.policy]
         self.settled = self.course = None
         self.nodes = {name: NodeRun() for name in plan.nodes}
         self.open = {"nodes": 0, "finally": 0}
-        for name, items in grown.items():
-            planned = plan.nodes.get(name)
-            was = before.nodes[name].node.each
-            if planned is not None and planned.node.each is not None and was is not None and not planned.children:
-                same = (was.items, was.key) == (planned.node.each.items, planned.node.each.key)
-                if same or old[name].state in DONE:
-                    self._grow(name, items)
-        others: set[str] = set()  # items of another value, and all inside of them
-        for name, planned in plan.nodes.items():
-            run = old.get(name)
-            if planned.parent in others or (run is not None and _value_of(plan, name) != _value_of(before, name)):
-                others.add(name)
-            stays = run is not None and run.state in DONE and planned.node.section == "nodes" and name not in others
-            inside = planned.parent is not None and self.nodes[planned.parent].state in DONE
-            if run is not None and not stays and not (inside and run.state in FINAL):
-                before_ = run
-                run = NodeRun(run.attempt, run.unknown or run.state is RUNNING)
-                run.prepared = before_.prepared
-            self.nodes[name] = run or NodeRun()
-        self._derive()
+        for name, items in resumption.items_over(grown, before, plan, old).items():
+            self.grow(name, items)
+        self.nodes = resumption.carried_over(before, plan, old)
+        self.derive()
 
     # -- quick views
 
-    def _derive(self) -> None:
+    def derive(self) -> None:
         """Make all quick views anew from the states of the nodes."""
         plan = self.plan
         self.ready = self._queue()
@@ -821,78 +734,6 @@ class RunState:
             for name in self.running:
                 if self.plan.nodes[name].node.section == "nodes":
                     self.to_stop(name, reason)
-
-    # -- a state on paper
-
-    def to_data(self) -> dict[str, Any]:
-        """The state as plain data, for a checkpoint."""
-        return {
-            "run": {key: getattr(self, key) for key in _RUN_KEPT},
-            "course": ev.to_data(self.course) if self.course else None,
-            "grown": [[name, items] for name, items in self.grown.items()],
-            "nodes": {
-                name: [str(run.state), *(getattr(run, key) for key in NodeRun.KEPT)] for name, run in self.nodes.items()
-            },
-        }
-
-    @classmethod
-    def from_data(cls, plan: Plan, data: Mapping[str, Any]) -> RunState:
-        """The counterpart of `to_data`. Raises KeyError, TypeError or ValueError where it does not fit the plan."""
-        state = cls(plan)
-        for name, items in data.get("grown", ()):
-            state._grow(name, [(key, value) for key, value in items])
-        if data["nodes"].keys() != state.nodes.keys():
-            raise ValueError("the checkpoint is of another plan")
-        for key in _RUN_KEPT:
-            setattr(state, key, data["run"][key])
-        course = data["course"] and ev.from_data(data["course"])
-        state.course = course if isinstance(course, ev.RunPlanned) else None
-        state.status = RunStatus(state.status)
-        state.settled = RunStatus(state.settled) if state.settled is not None else None
-        for name, (word, *values) in data["nodes"].items():
-            run = state.nodes[name]
-            run.state = NodeState(word)
-            for key, value in zip(NodeRun.KEPT, values, strict=True):
-                setattr(run, key, value)
-            run.devices, run.won = tuple(run.devices), tuple(run.won)
-            run.prepared = list(run.prepared)
-        state._derive()
-        return state
-
-
-def _value_of(plan: Plan, name: str) -> object:
-    """The value of the item that a node is, None where it is none."""
-    planned = plan.nodes[name]
-    item = planned.scope.item if planned.parent is not None and plan.nodes[planned.parent].node.each else None
-    return None if item is None else [item.value]
-
-
-_RUN_KEPT = (
-    "at_once",
-    "began",
-    "commit_again",
-    "committing",
-    "error",
-    "events",
-    "exit_code",
-    "finally_failed",
-    "finished",
-    "halted",
-    "id",
-    "no_wait",
-    "only_finally",
-    "outputs",
-    "paused",
-    "settled",
-    "signal",
-    "started",
-    "status",
-    "stopping",
-    "time",
-    "timed_out",
-    "tokens",
-)
-
 
 _RUN_FACTS: Mapping[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.RunStarted: RunState._run_started,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from heapq import heappop, heappush
 
-from wfctl import plan as planning
+from wfctl import planner as planning
 from wfctl import plugins, spec
 from wfctl.budget import Budget, Demand, Wish
 from wfctl.forecast import forecast

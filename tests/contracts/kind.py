@@ -18,7 +18,7 @@ from tests.helpers import processes
 from tests.helpers.simulate import Memory
 from tests.helpers.space import SystemClock
 from wfctl import events as ev
-from wfctl import plan as planning
+from wfctl import planner as planning
 from wfctl import plugins, spec
 from wfctl.attempt import Attempts
 from wfctl.decide import Leavings

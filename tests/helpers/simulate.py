@@ -10,7 +10,7 @@ from typing import Any
 
 from wfctl import events as ev
 from wfctl import expr, plugins, spec
-from wfctl import plan as planning
+from wfctl import planner as planning
 from wfctl.decide import Leavings
 from wfctl.engine import Engine, Plotter, Watcher
 from wfctl.errors import Problem
