@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.helpers.simulate import CrashAt, Memory, Simulated, build, flow, simulate
 from wfctl import events as ev
 from wfctl.course import plot
+from wfctl.explain import document
 from wfctl.forecast import Forecast, forecast
 from wfctl.jobs import Answer
 from wfctl.noderun import BAD, DONE, FINAL, RUNNING, SKIPPED
@@ -257,6 +258,9 @@ def follow(data: Any, run: Simulated, at: int = -1) -> Checked:
             again = RunState.from_data(plan, checked.state.to_data())
             assert again.to_data() == checked.state.to_data()
             assert views(again) == views(checked.state)
+            for name, node in checked.state.nodes.items():
+                said = document(checked.plan, checked.state, name, event.time)
+                assert said["waits"] or node.state != "waiting", f"{name} waits, and nothing says why"
     return checked
 
 
