@@ -104,6 +104,23 @@ def test_an_inherited_level_tells_of_whom_and_by_which_way() -> None:
     assert "critical, inherited from c, by b" in text(said)
 
 
+def test_a_level_is_inherited_out_of_groups_and_into_them() -> None:
+    group = {"nodes": {"a": [], "b": {"needs": ["a"], "nodes": {"c": []}}}}
+    nodes = {"up": [], "g": {**group, "needs": ["up"]}, "y": {"needs": ["g"], "priority": "critical"}}
+    assert foretold(nodes, "g.a")["inherited"] == ["g.b", "g.b.c", "y"]
+    assert foretold(nodes, "g.b.c")["inherited"] == ["y"]
+    each = {"for_each": [1, 2], "priority": "${{ 'high' if item == 2 else 'low' }}", "needs": ["up"]}
+    assert foretold({"up": [], "e": each}, "up")["inherited"] == ["e", "e[1]"]
+
+
+def test_what_lies_in_another_waits_for_what_that_waits_for() -> None:
+    nodes = {"up": [], "g": {"nodes": {"a": []}, "needs": ["up"]}, "e": {"for_each": [1, 2, 3], "max_parallel": 1}}
+    said = during(nodes, "g.a", 0.5)
+    assert said["waits"] == [{"for": "needs", "nodes": {"up": "running"}, "trigger": "all_succeeded"}]
+    said = during(nodes, "e[2]", 0.5)
+    assert said["waits"] == [{"for": "needs", "nodes": {"e[0]": "running"}, "trigger": "all_succeeded"}]
+
+
 def test_a_level_that_will_rise_says_when() -> None:
     node = {"deadline": "2h", "business_value": 90, "user_level": "vip", "estimate": 0}
     said = foretold({"a": node}, "a")

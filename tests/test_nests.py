@@ -302,6 +302,12 @@ def test_the_nodes_of_finally_name_the_others_without_needing_them() -> None:
     assert states(run, "g.x", "g", "e[0]") == ["ok", "ok", "ok"]
 
 
+def test_only_what_failed_by_itself_is_named_among_what_failed() -> None:
+    each = {"for_each": [1, 2], "collect": {"tolerate": 1}}
+    run = simulate(flow({"e": each}, **{"finally": {"g": {"nodes": {"x": []}}}}), fails={"e[0]": 1, "g.x": 1})
+    assert (run.state.exit_code, run.state.failed_for_good) == (1, ["g.x"])
+
+
 def test_what_is_planned_before_a_run_cannot_lean_on_how_it_went() -> None:
     data = flow({"a": []}, **{"finally": {"z": {"continue_on_error": "${{ run.failed }}"}}})
     _, problems = build(data)

@@ -4,6 +4,7 @@ Groups, sub-workflows, `for_each` and questions in each other, three deep; the c
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from tests.helpers.simulate import CrashAt, Memory, Simulated, build, flow, simu
 from wfctl import events as ev
 from wfctl import paper
 from wfctl.course import plot
+from wfctl.explain import document
 from wfctl.forecast import Forecast, forecast
 from wfctl.jobs import Answer
 from wfctl.noderun import BAD, DONE, FINAL, RUNNING, SKIPPED
@@ -255,9 +257,13 @@ def follow(data: Any, run: Simulated, at: int = -1) -> Checked:
         checked.take(event)
         if i == at:
             plan, _ = build(data, files=FILES)
-            again = paper.from_data(plan, paper.to_data(checked.state))
-            assert paper.to_data(again) == paper.to_data(checked.state)
+            written = json.dumps(paper.to_data(checked.state))
+            again = paper.from_data(plan, json.loads(written))
+            assert json.dumps(paper.to_data(again)) == written
             assert views(again) == views(checked.state)
+            for name, node in checked.state.nodes.items():
+                said = document(checked.plan, checked.state, name, event.time)
+                assert said["waits"] or node.state != "waiting", f"{name} waits, and nothing says why"
     return checked
 
 

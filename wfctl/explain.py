@@ -150,10 +150,24 @@ def heirs(plan: Plan, planned: Planned, moment: float, level: int) -> list[str]:
     """The way to the node whose level this one inherits, that last; empty where the level is its own."""
     way: list[str] = []
     while level_at(own_rises(planned.node, planned.standing.score, plan.weights), moment) < level:
-        above = (plan.nodes[other] for other in planned.dependents)
-        planned = next(other for other in above if level_at(other.standing.rises, moment) >= level)
+        above = (plan.nodes[other] for other in _after(plan, planned))
+        found = next((other for other in above if level_at(other.standing.rises, moment) >= level), None)
+        if found is None or found.id in way:
+            break
+        planned = found
         way.append(planned.id)
     return way
+
+
+def _after(plan: Plan, planned: Planned) -> Iterator[str]:
+    """What comes after a node: what needs it, what is inside of it, and what comes after that in which it lies."""
+    yield from planned.dependents
+    yield from planned.children
+    while planned.parent is not None:
+        last, planned = planned.node.last, plan.nodes[planned.parent]
+        if not last:
+            yield from (child for child in planned.children if plan.nodes[child].node.last)
+        yield from planned.dependents
 
 
 # -- what it waits for
@@ -169,7 +183,8 @@ def waits(plan: Plan, state: RunState, planned: Planned, now: float, status: str
     elif state.starts_nothing:
         yield {"for": "end", "why": state.halted or "the run was told to stop"}
     if run.state is WAITING:
-        left = {need: str(state.nodes[need].state) for need in planned.needs if state.nodes[need].state not in FINAL}
+        earlier = _before(plan, state, planned)
+        left = {name: str(state.nodes[name].state) for name in earlier if state.nodes[name].state not in FINAL}
         if left or planned.node.section == "nodes":
             yield {"for": "needs", "nodes": left, "trigger": planned.node.trigger}
         else:
@@ -190,6 +205,21 @@ def waits(plan: Plan, state: RunState, planned: Planned, now: float, status: str
             yield {"for": "others", "names": shared}
         elif not found and first is not None and first != planned.id:
             yield {"for": "reservation", "of": first}
+
+
+def _before(plan: Plan, state: RunState, planned: Planned) -> Iterator[str]:
+    """What a waiting node waits for: what it needs, or what that needs in which it lies; of a `for_each` that lets only
+    so many items run at once, the items that do; at the end of a sub-workflow all else in it."""
+    yield from planned.needs
+    while planned.parent is not None:
+        around = plan.nodes[planned.parent]
+        inside = state.nodes[around.id].inside
+        if inside is not None and around.node.each is not None and not state.nests.lets(planned):
+            yield from sorted(inside.active, key=around.children.index)
+        if planned.node.last:
+            yield from (child for child in around.children if not plan.nodes[child].node.last)
+        yield from around.needs
+        planned = around
 
 
 def _shortages(plan: Plan, state: RunState, planned: Planned, now: float) -> Iterator[dict[str, Any]]:

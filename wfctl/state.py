@@ -110,8 +110,9 @@ class RunState:
         """The nodes by which the run failed, first failure first; those of `finally` only where there is no other."""
         nodes = self.plan.nodes
         return list(self.failed_nodes) or [
-            n for n, run in self.nodes.items() if run.state in BAD and not nodes[n].node.continue_on_error
-        ]
+            n for n, run in self.nodes.items()
+            if run.state in BAD and run.reason != "inner" and not self.nests.absorbed(nodes[n])
+        ]  # fmt: skip
 
     @property
     def wants_update(self) -> bool:
