@@ -297,6 +297,7 @@ def ending(
         lines = [f"  {pen.safe(name)}  {pen.safe(state.nodes[name].asked[0])}" for name in asked]
         lines += [f"  answer:      {pen.safe(text)}" for text in answer_commands(state.id, asked)]
         lines.append(f"  then:        {resume_command(state.id)}")
+        sign = pen.paint(f"{pen.mark(word)} waits", look(word).style)
         return f"{sign} after {took}: {plural(len(asked), 'question')} open\n" + "\n".join(lines) + "\n"
     if state.status is RunStatus.INTERRUPTED:
         by = _signal_name(state.signal)
