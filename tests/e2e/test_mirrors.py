@@ -11,13 +11,16 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conftest import ROOT, Command
 from tests.e2e.conftest import Status
 from tests.helpers import processes
+
+if TYPE_CHECKING:
+    from tests.helpers.postgres import Database
 
 pytestmark = [
     pytest.mark.usefixtures("unharmed"),
@@ -60,6 +63,15 @@ def test_a_second_run_loads_the_same_again(built: Path, wfctl: Command, status: 
     for _ in range(2):
         assert wfctl("run", FLOW).returncode == 0
         assert status()["outputs"]["wet"] == WET
+
+
+def test_it_loads_into_postgresql_too(built: Path, wfctl: Command, status: Status, postgres: Database) -> None:
+    ended = wfctl("run", FLOW, "-p", f"db={postgres.url}")
+    assert ended.returncode == 0, ended.stderr
+    shown = status()
+    assert shown["outputs"]["wet"] == WET
+    assert shown["nodes"]["sqlite"]["state"] == "skipped"
+    assert postgres.execute("SELECT count(*), max(high) FROM weather") == [(1461, pytest.approx(35.6))]
 
 
 def test_servers_of_ones_own_are_asked_and_none_is_started(
