@@ -90,8 +90,8 @@ def seal(value: object, names: Mapping[str, object], vars: Mapping[str, object])
     text that an expression yields can be taken for the name of one. Raises ExpressionError.
     """
     parts = [""]
-    for part in _parts(value, names, vars):
-        if isinstance(part, _Secret):
+    for part in pieces(value, names, vars):
+        if isinstance(part, Secret):
             parts += [part, ""]
         else:
             parts[-1] += part
@@ -99,13 +99,20 @@ def seal(value: object, names: Mapping[str, object], vars: Mapping[str, object])
     return tuple(parts)
 
 
-class _Secret(str):
+class Secret(str):
     """The name of a secret, among texts."""
 
     __slots__ = ()
 
 
-def _parts(value: object, names: Mapping[str, object], vars: Mapping[str, object]) -> Iterator[str]:
+class Filled(str):
+    """What an expression gave, among the texts that are written in the file."""
+
+    __slots__ = ()
+
+
+def pieces(value: object, names: Mapping[str, object], vars: Mapping[str, object]) -> Iterator[str]:
+    """The texts that a value consists of: as they are written, `Filled`, or the name of a `Secret`."""
     if not isinstance(value, expr.Template):
         yield expr.as_text(value)
         return
@@ -113,11 +120,11 @@ def _parts(value: object, names: Mapping[str, object], vars: Mapping[str, object
         if isinstance(part, str):
             yield part
         elif part.path[:1] == ("secrets",):
-            yield _Secret(part.path[1])
+            yield Secret(part.path[1])
         elif part.path[:1] == ("vars",) and not _is_whole(inner := within(vars, part.path[1:])):
-            yield from _parts(inner, names, vars)
+            yield from pieces(inner, names, vars)
         else:
-            yield expr.as_text(part.evaluate(names))
+            yield Filled(expr.as_text(part.evaluate(names)))
 
 
 def _is_whole(value: object) -> bool:
