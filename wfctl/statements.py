@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 _TOKEN = re.compile(
     r"""
-      (?<!\w) [eE] ' (?: [^'\\] | \\. | '' )* '        # a string of PostgreSQL with escapes
-    | ' (?: [^'] | '' )* '
-    | " (?: [^"] | "" )* "
-    | ` [^`]* `
+      (?<!\w) [eE] ' (?: [^'\\] | \\. | '' )*+ (?: ' | \Z )    # a string of PostgreSQL with escapes
+    | ' (?: [^'] | '' )*+ (?: ' | \Z )                        # what is not closed goes on to the end
+    | " (?: [^"] | "" )*+ (?: " | \Z )
+    | ` [^`]*+ (?: ` | \Z )
     | -- [^\n]*
-    | /\* .*? \*/
-    | (?<![\w$]) \$ (?P<tag> [^\W\d]\w* )? \$ .*? \$ (?(tag) (?P=tag) ) \$
+    | /\* .*? (?: \*/ | \Z )
+    | (?<![\w$]) (?P<tag> \$ (?: [^\W\d]\w* )? \$ ) .*? (?: (?P=tag) | \Z )
     | (?<![\w:]) : (?P<name> [A-Za-z_]\w* )
     """,
     re.VERBOSE | re.DOTALL,
