@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.kind import Kept, perform
 from wfctl import handles
 from wfctl.fields import Body
 from wfctl.handles import Tree
@@ -596,6 +597,40 @@ def test_names_stay_data_whatever_is_in_them(ground: Ground) -> None:
         assert ground.do(copy={"from": "in/b", "to": f"named/{name}"}) == done(copied=[f"named/{name}"])
     assert ground.do(delete=["moved/**", "in", "named"]).reason == ""
     assert ground.tree() == ["moved/", "out/"]
+
+
+SAID = [*HOSTILE[:-2], "~", "*", "**", "[ab]*", "o*"]
+
+
+@pytest.mark.parametrize("name", SAID)
+@pytest.mark.parametrize("by", ["nodes.x.output", "item"])
+def test_what_a_node_has_said_is_a_name_and_no_glob(ground: Ground, name: str, by: str) -> None:
+    ground.make("work/one", "work/a", "work/b", f"work/{name}")
+    names: dict[str, Any] = {"nodes": {"x": {"output": name}}, "item": name}
+    said = f"${{{{ {by} }}}}"
+
+    def do(**fields: Any) -> Result:
+        return perform(Files(), {"files": fields}, Kept(str(ground.root)), **names)
+
+    assert do(copy={"from": [f"work/{said}"], "to": f"kept/{said}"}) == done(copied=[f"kept/{name}"])
+    for _ in range(2):
+        do(delete=f"work/{said}")
+        assert [path for path in ground.tree() if path.startswith("work/")] == ["work/a", "work/b", "work/one"]
+
+
+def test_a_list_of_names_that_a_node_has_said_is_that_of_its_names(ground: Ground) -> None:
+    ground.make("a*", "ab", "c", "d")
+    names: dict[str, Any] = {"nodes": {"x": {"output": ["a*", "c"]}}}
+    result = perform(Files(), {"files": {"delete": ["${{ nodes.x.output }}"]}}, Kept(str(ground.root)), **names)
+    assert result == done(deleted=["a*", "c"])
+
+
+def test_what_the_file_says_may_be_a_glob_by_whatever_name(ground: Ground) -> None:
+    ground.make("work/a.tmp", "work/b.tmp", "work/c")
+    said = {"delete": ["${{ vars.first }}", "${{ nodes.x.writes.y }}", "work/?.${{ params.end }}"]}
+    names: dict[str, Any] = {"params": {"end": "tmp"}, "nodes": {"x": {"writes": {"y": "work/c*"}}}}
+    result = perform(Files(), {"files": said}, Kept(str(ground.root)), vars={"first": "work/a*"}, **names)
+    assert result == done(deleted=["work/a.tmp", "work/b.tmp", "work/c"])
 
 
 def test_a_glob_that_matches_nothing_is_a_path_and_a_bracket_makes_it_one(ground: Ground) -> None:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wfctl.errors import Problem, Where
+    from wfctl.expr import Expression
     from wfctl.handles import Tree
-    from wfctl.jobs import Tools
+    from wfctl.jobs import Job, Place, Tools
 
 ROOT_ITSELF = "that is the root folder itself"
 NAME_INSIDE = "name what lies in it, such as *"
@@ -72,6 +73,18 @@ class Files(FieldsKind):
             return ()
         return tuple(path for place, path in _texts(self.flat(body.fields), ()) if "from" in place)
 
+    def prepare(
+        self, job: Job, node: object, names: Mapping[str, object], place: Place, vars: Mapping[str, object]
+    ) -> Job:
+        """The job with its task. What a node has said is no glob, or it could make a cleanup as large as it likes."""
+        from dataclasses import replace
+
+        made = super().prepare(job, node, names, place, vars)
+        assert made.task is not None
+        said = self.flat(node.body.fields)  # type: ignore[attr-defined]
+        fields = {verb: _globs(said[verb], given, names, vars) for verb, given in made.task.fields.items()}
+        return replace(made, task=replace(made.task, fields=fields))
+
     def perform(self, fields: Mapping[str, Any], tools: Tools) -> Result:
         """Do all of it."""
         try:
@@ -102,6 +115,54 @@ def _each(value: object, where: Where) -> Iterator[tuple[Where, object]]:
         yield from (((*where, i), part) for i, part in enumerate(value))
     else:
         yield where, value
+
+
+# -- globs
+
+_SAID = ("item", "index", "key", "output", "error")
+"""Names of what nodes have said, as `nodes.X.output` is."""
+
+
+def _globs(written: object, given: object, names: Mapping[str, object], vars: Mapping[str, object]) -> object:
+    """The value `given` of what is `written`, in which a `*` that a node has said stands for itself."""
+    from wfctl import expr
+
+    if isinstance(written, Mapping) and isinstance(given, Mapping):
+        return {key: value if key == "to" else _globs(written[key], value, names, vars) for key, value in given.items()}
+    if isinstance(written, (list, tuple)) and isinstance(given, list):
+        return [_globs(one, value, names, vars) for one, value in zip(written, given, strict=True)]
+    if not isinstance(written, expr.Template) or not any(_is_said(part, vars) for part in written.expressions):
+        return given
+    if written.whole:
+        return _escaped(given)
+    texts = (
+        part if isinstance(part, str) else _escaped(expr.as_text(part.evaluate(names))) if _is_said(part, vars)
+        else expr.as_text(part.evaluate(names))
+        for part in written.parts
+    )  # fmt: skip
+    return "".join(map(str, texts))
+
+
+def _is_said(expression: Expression, vars: Mapping[str, object]) -> bool:
+    """Whether its value comes from a node. What the file says, or who runs it, may be a glob by whatever name."""
+    from wfctl import expr, values
+
+    for reference in expression.references:
+        path = reference.path
+        if path[0] in _SAID or (path[0] == "nodes" and path[2:3] not in (("writes",), ("state",))):
+            return True
+        inner = values.within(vars, path[1:2]) if path[0] == "vars" else None
+        if any(_is_said(other, vars) for _, template in expr.templates_of(inner) for other in template.expressions):
+            return True
+    return False
+
+
+def _escaped(value: object) -> object:
+    if isinstance(value, list):
+        return [_escaped(part) for part in value]
+    if isinstance(value, Mapping):  # a transfer that is one expression
+        return {key: part if key == "to" else _escaped(part) for key, part in value.items()}
+    return "".join(f"[{c}]" if c in "*?[" else c for c in value) if isinstance(value, str) else value
 
 
 # -- what is to be done
