@@ -194,6 +194,18 @@ def test_a_url_may_be_absolute_and_keep_the_database_as_it_is(sql: Sqls, tmp_pat
     assert sql.fails({"execute": "DELETE FROM t"}) == ("database", "attempt to write a readonly database")
 
 
+@pytest.mark.parametrize("name", [*filter(None, HOSTILE), "a?mode=memory", "a%41#x"])
+def test_a_name_that_is_filled_in_stays_a_name(sql: Sqls, tmp_path: Path, name: str) -> None:
+    made = sql.result({"url": ["sqlite:///", name, ""], "execute": "CREATE TABLE t (id int)"})
+    assert not made.reason, made
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_database_in_memory_is_refused_by_whatever_name(sql: Sqls) -> None:
+    for url in (["sqlite:///", ":memory:", ""], ["", "sqlite://", ""]):
+        assert sql.fails({"url": url, "query": "SELECT 1"})[1].startswith("a database in memory ends with this node")
+
+
 def test_one_statement_stands_outside_of_a_transaction(sql: Sqls) -> None:
     sql("execute", "CREATE TABLE t (id int)")
     sql("execute", "VACUUM")
@@ -406,6 +418,33 @@ def test_a_database_that_does_not_answer_is_told_without_its_url(pg: Sqls, tmp_p
     assert "No such file or directory" in result.error
     assert "hunter2" not in result.error
     assert pg.fails({"url": pg.url.replace("correct", "wrong"), "query": "SELECT 1"})[0] == "connection"
+
+
+@pytest.mark.parametrize("name", ["p@ss/w:rd?x#%41&é'", "a b\\'\"", "x?host=elsewhere"])
+@pytest.mark.parametrize("driver", ["psycopg", "alchemy"])
+def test_what_is_filled_in_needs_no_percent_signs_and_leads_nowhere_else(pg: Sqls, name: str, driver: str) -> None:
+    """A role, its password and its database of odd names."""
+    import psycopg
+
+    quoted = psycopg.sql.Identifier(name)
+    password = name[::-1]
+    make = [
+        psycopg.sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(quoted, password),
+        psycopg.sql.SQL("CREATE DATABASE {}").format(quoted),
+    ]
+    try:
+        for statement in make:
+            pg("execute", statement.as_string())
+        start, end = "postgresql://", pg.url.partition("/")[2].partition("?")[2]
+        if driver == "alchemy":
+            folder = dict(pair.split("=") for pair in end.split("&"))["host"]
+            start, end = "postgresql+pg8000://", f"unix_sock={folder}/.s.PGSQL.5432"
+        url = [start, name, ":", password, "@localhost/" if driver == "alchemy" else "@/", name, f"?{end}"]
+        told = pg.result({"url": url, "query": "SELECT current_user AS u, current_database() AS d"})
+        assert told.output == [{"u": name, "d": name}], told
+    finally:
+        for drop in ("DROP DATABASE IF EXISTS {}", "DROP ROLE IF EXISTS {}"):
+            pg("execute", psycopg.sql.SQL(drop).format(quoted).as_string())
 
 
 def test_a_lost_answer_may_have_had_its_effect_and_a_lost_transaction_has_none(pg: Sqls) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
+    from wfctl.address import Address
     from wfctl.jobs import Tools
 
 SQLITE = ("sqlite", "sqlite+pysqlite")
@@ -108,22 +109,26 @@ def known() -> list[str]:
     return ["sqlite", *_ALCHEMY]
 
 
-def opened(url: str, tools: Tools, *, make: bool) -> Database:
-    """A connection to the database; `make`: an SQLite file may be made. Raises Failure."""
-    kind = scheme(url)
+def opened(url: str | Sequence[str], tools: Tools, *, make: bool) -> Database:
+    """A connection to the database; `make`: an SQLite file may be made. Of several texts every second was filled in.
+    Raises Failure."""
+    from wfctl.address import Address
+
+    address = Address(url)
+    kind = scheme(address.text)
     if not kind:
         raise Failure("not_started", "the url names no database; write one such as sqlite:///data.db")
-    if is_memory(url):
+    if is_memory(address.text):
         raise Failure("not_started", MEMORY)
     if kind in SQLITE:
         from wfctl.sqlite import Sqlite
 
-        return Sqlite(url, make=make)
+        return Sqlite(address, make=make)
     if kind in POSTGRES:
         from wfctl.postgres import Postgres
 
-        return Postgres(url, tools)
-    return Alchemy(url)
+        return Postgres(address, tools)
+    return Alchemy(address)
 
 
 MEMORY = "a database in memory ends with this node, and nobody could see what was done; name a file: sqlite:///data.db"
@@ -151,26 +156,27 @@ def missing(name: str, given: list[str]) -> str:
 class Alchemy(Database):
     """A database by SQLAlchemy, and the driver that its url names."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, address: Address) -> None:
+        kind = scheme(address.text)
         try:
             import sqlalchemy
         except ImportError:
-            what = f'"{scheme(url)}" needs SQLAlchemy, which is not installed'
+            what = f'"{kind}" needs SQLAlchemy, which is not installed'
             raise Failure("not_started", f"{what}; pip install 'wfctl[sql]', and its driver") from None
         from sqlalchemy import exc
 
         self.errors = (exc.SQLAlchemyError, UnicodeEncodeError)
         self._text = sqlalchemy.text
         try:
-            engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+            engine = sqlalchemy.create_engine(_alchemy_url(address), poolclass=sqlalchemy.NullPool)
         except exc.NoSuchModuleError:
-            what = f'no installed package knows "{scheme(url)}"'
+            what = f'no installed package knows "{kind}"'
             raise Failure("not_started", f"{what}; install its dialect for SQLAlchemy, or correct the name") from None
         except ImportError as error:
-            what = f'"{scheme(url)}" needs the module "{error.name}", which is not installed'
+            what = f'"{kind}" needs the module "{error.name}", which is not installed'
             raise Failure("not_started", f"{what}; install that driver, or name another: dialect+driver://") from None
         except (exc.ArgumentError, ValueError, TypeError):  # their texts may hold the url
-            raise Failure("not_started", f"the url cannot be read; write {URL}") from None
+            raise Failure("not_started", f"the url cannot be read; write {HOW}") from None
         try:
             self._connection = engine.connect()
         except exc.SQLAlchemyError as error:
@@ -218,7 +224,25 @@ class Alchemy(Database):
         self._connection.close()
 
 
-URL = "dialect://user:password@host/database, what is special in a part as %XX"
+def _alchemy_url(address: Address) -> Any:
+    """As SQLAlchemy reads the written text, with what was filled in put into its parts."""
+    from sqlalchemy import URL, make_url
+
+    url = make_url(address.text)
+    query = {
+        address.filled(name): address.filled(value) if isinstance(value, str) else tuple(map(address.filled, value))
+        for name, value in url.query.items()
+    }
+
+    def part(text: object) -> str | None:
+        return None if text is None else address.filled(str(text))
+
+    return URL.create(
+        url.drivername, part(url.username), part(url.password), part(url.host), url.port, part(url.database), query
+    )
+
+
+HOW = "dialect://user:password@host/database, what is special in a part as %XX"
 
 
 def _escaped(statement: str) -> str:

@@ -8,13 +8,14 @@ import os
 import re
 
 from wfctl import statements
-from wfctl.databases import ENDED, NO_ROWS, URL, Database, Failure, scheme
+from wfctl.databases import ENDED, HOW, NO_ROWS, Database, Failure, scheme
 
 TYPE_CHECKING = False  # as `typing` has it
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from wfctl.address import Address
     from wfctl.jobs import Tools
 
 LOCKED = "10s"
@@ -28,16 +29,16 @@ _AWAY = ("08", "57P")  # beginnings of codes: of connections, and of servers tha
 class Postgres(Database):
     """`postgresql://user:password@host/database`, as its own library reads it."""
 
-    def __init__(self, url: str, tools: Tools) -> None:
+    def __init__(self, where: Address, tools: Tools) -> None:
         try:
             import psycopg
             from psycopg import conninfo, pq
         except ImportError:
-            what = f'"{scheme(url)}" needs psycopg, which is not installed'
+            what = f'"{scheme(where.text)}" needs psycopg, which is not installed'
             raise Failure("not_started", f"{what}; pip install 'wfctl[postgres]'") from None
         self.errors = (psycopg.Error, UnicodeEncodeError)
         self._environ = tools.environ
-        address = "postgresql" + url[len(scheme(url)) :]
+        address = "postgresql" + where.quoted[len(scheme(where.text)) :]
         try:
             options = {"connect_timeout": _CONNECT, **conninfo.conninfo_to_dict(address)}
             self._told = {
@@ -46,7 +47,7 @@ class Postgres(Database):
                 if option.envvar and option.val
             }
         except (psycopg.Error, UnicodeEncodeError):  # their texts hold parts of the url
-            raise Failure("not_started", f"the url cannot be read; write {URL}") from None
+            raise Failure("not_started", f"the url cannot be read; write {HOW}") from None
         try:
             self._connection = psycopg.connect(**options, autocommit=True)  # type: ignore[arg-type]
         except psycopg.Error as error:

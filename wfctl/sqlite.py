@@ -8,12 +8,14 @@ import os
 import sqlite3
 import time
 
-from wfctl.databases import ENDED, NO_ROWS, Database, Failure
+from wfctl.databases import ENDED, MEMORY, NO_ROWS, Database, Failure
 
 TYPE_CHECKING = False  # as `typing` has it
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
+
+    from wfctl.address import Address
 
 LOCKED = 30.0
 """Seconds to wait for another process that holds the database."""
@@ -26,12 +28,14 @@ class Sqlite(Database):
 
     errors = (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeEncodeError)
 
-    def __init__(self, url: str, *, make: bool) -> None:
-        path, _, options = url.partition("://")[2].partition("?")
+    def __init__(self, address: Address, *, make: bool) -> None:
+        path, _, options = address.text.partition("://")[2].partition("?")
         mode = options.removeprefix("mode=") if options else "rwc" if make else "rw"
         if not path.startswith("/") or mode not in _MODES:
             raise Failure("not_started", "the url cannot be read; write sqlite:///relative.db or sqlite:////absolute.db")
-        self.path = path[1:]
+        self.path = address.filled(path[1:])
+        if self.path == ":memory:":
+            raise Failure("not_started", MEMORY)
         if mode != "rwc" and not os.path.exists(self.path):
             raise Failure("connection", f'there is no database "{self.path}"; a statement under execute makes one')
         try:

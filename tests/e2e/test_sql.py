@@ -109,6 +109,26 @@ def test_a_secret_in_a_url_is_nowhere(
     assert "horse-battery" not in ended.stdout + ended.stderr
 
 
+def test_what_a_node_says_leads_to_no_other_database(
+    wfctl: Command, flow: Flow, postgres: Database, status: Status, tmp_path: Path
+) -> None:
+    """A name in a url stays a name, and a secret needs no percent signs there."""
+    url = postgres.url.replace(f"/{postgres.name}?", "/${{ nodes.said.output }}?")
+    url = url.replace("correct-horse-battery", "${{ secrets.PASSWORD }}")
+    postgres.execute("CREATE ROLE odd LOGIN PASSWORD 'p@ss/w:rd?#%41-horse'")
+    name = flow(f"""
+        secrets: [PASSWORD]
+        nodes:
+          said: {{run: "printf '%s' '{postgres.name}?host=/elsewhere'", stdout: text}}
+          other: {{sql: {{url: "{url.replace("postgres:", "odd:")}", query: SELECT 1}}}}
+    """)
+    assert wfctl("run", name, env={"PASSWORD": "p@ss/w:rd?#%41-horse"}).returncode == 1
+    other = status()["nodes"]["other"]
+    postgres.execute("DROP ROLE odd")
+    assert (other["reason"], "elsewhere/.s.PGSQL" in other["error"]) == ("connection", False)
+    assert f'database "{postgres.name}?host=/elsewhere" does not exist' in other["error"]
+
+
 def test_a_backup_of_postgresql_tells_no_password_on_a_command_line(
     wfctl: Command, flow: Flow, postgres: Database, tmp_path: Path
 ) -> None:

@@ -107,10 +107,10 @@ class Sql(FieldsKind):
     def prepare(
         self, job: Job, node: object, names: Mapping[str, object], place: Place, vars: Mapping[str, object]
     ) -> Job:
-        """The job with its task, its paths as they are seen from the root."""
+        """The job with its task, its paths as they are seen from the root, and its url in parts."""
         from dataclasses import replace
 
-        made = super().prepare(job, node, names, place, vars)
+        made = self._made(job, node, names, place, vars)
         assert made.task is not None
         seen = {key: posixpath.join(job.base, path) for key in _PATHS.values() if (path := made.task.fields.get(key))}
         return replace(made, task=replace(made.task, fields={**made.task.fields, **seen}))
@@ -125,13 +125,40 @@ class Sql(FieldsKind):
         own = self.flat(node.body.fields)
         asked = {"commit_prepared": name, "again": again} if commit else {"rollback_prepared": name}
         body = Body({self.name: {"url": own["url"], **asked}})
-        return super().prepare(job, replace(node, body=body), names, place, vars)
+        return self._made(job, replace(node, body=body), names, place, vars)
+
+    def _made(
+        self, job: Job, node: Any, names: Mapping[str, object], place: Place, vars: Mapping[str, object]
+    ) -> Job:
+        """The job with its task. Of its url each text that was filled in stands by itself: what a node has said, or a
+        password, is data there, and needs no percent signs."""
+        from dataclasses import replace
+
+        from wfctl import values
+
+        fields = dict(self.flat(node.body.fields))
+        url = fields.pop("url")
+        made = super().prepare(job, replace(node, body=Body({self.name: fields})), names, place, vars)
+        assert made.task is not None
+        parts: list[str | None] = [""]
+        sealed, filled = dict(made.sealed), dict(made.task.filled)
+        for piece in values.pieces(url, names, vars):
+            if isinstance(piece, values.Secret):
+                variable = f"WFCTL_URL_{len(filled) + 1}"
+                sealed[variable], filled[variable] = ("", piece, ""), ("url", len(parts))
+                parts += [None, ""]
+            elif isinstance(piece, values.Filled):
+                parts += [values.checked(piece, "url"), ""]
+            else:
+                parts[-1] = f"{parts[-1]}{piece}"
+        task = replace(made.task, fields={**made.task.fields, "url": parts}, filled=filled)
+        return replace(made, task=task, sealed=sealed)
 
     def settled(self, fields: dict[str, Any], node: Node) -> dict[str, Any]:
         """Expressions must have made a mapping of `with`, and text of what is text."""
         from wfctl.expr import ExpressionError, as_text
 
-        for key in ("url", "rollback_prepared", "backup", "restore"):
+        for key in ("rollback_prepared", "backup", "restore"):
             if not isinstance(fields.get(key), (str, type(None))):
                 raise ExpressionError(f"{key}: expected text, got {as_text(fields[key])[:60]}")
         given = fields.get("with")
