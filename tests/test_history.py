@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -52,6 +53,23 @@ def test_a_journal_cut_at_any_byte_tells_of_a_prefix_of_the_run(finished: RunFol
         elif cut in ends or cut % 7 == 0:
             told = paper.to_data(history.open_run(finished).state)
             assert told == paper.to_data(fold(map(ev.from_data, events[:kept]), lambda event: plan))
+
+
+@pytest.mark.parametrize("needs", [[], ["nope"]], ids=["other nodes", "a fault"])
+def test_a_run_whose_journal_does_not_fit_its_definition_cannot_be_read_and_the_others_can(
+    finished: RunFolder, wfctl: Command, tmp_path: Path, needs: list[str]
+) -> None:
+    [path] = finished.path.glob("workflow*.json")
+    other = {"version": 1, "nodes": {"other": {"run": "true", "needs": needs}}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "data": other}))
+    (tmp_path / "ok.yaml").write_text("version: 1\nnodes: {a: {run: 'true'}}\n")
+    assert wfctl("run", "ok.yaml").returncode == 0
+    with pytest.raises(StateError):
+        history.open_run(finished)
+    listed = wfctl("runs")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert len(listed.stdout.splitlines()) == 3
+    assert wfctl("resume", finished.id).returncode == 6
 
 
 def test_a_run_cut_after_any_event_ends_as_the_whole_one_did(

@@ -11,7 +11,7 @@ from typing import Any
 
 from wfctl import events as ev
 from wfctl import expr, instant, journal, paper, planner, plugins, spec
-from wfctl.errors import StateError, UsageError, WfctlError
+from wfctl.errors import Bug, StateError, UsageError, WfctlError
 from wfctl.jobs import Kind
 from wfctl.node import Node
 from wfctl.noderun import BAD, DONE, RUNNING, WAITING_INPUT
@@ -144,9 +144,9 @@ def open_run(folder: RunFolder, take: Callable[[int, str], journal.Reading] | No
         if not facts and state is None:
             raise StateError(f'run "{folder.id}" has an empty journal; `wfctl clean` removes it')
         state = fold(facts, pinned_plan, state)
-    except WfctlError:
+    except StateError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (Bug, KeyError, TypeError, ValueError, WfctlError) as error:
         text = f'"{folder.journal}" cannot be understood ({error}); it may be of another version of wfctl'
         raise StateError(text) from None
     return Record(folder, state, pins)
