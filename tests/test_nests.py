@@ -550,11 +550,36 @@ def test_what_is_open_waits_again_when_what_it_needs_runs_again() -> None:
     assert run.timeline.endswith("a[2-3] g.y[3-4]")
 
 
-def test_what_was_skipped_in_a_group_that_was_skipped_runs_when_its_need_succeeds() -> None:
+def test_a_group_in_which_a_node_was_skipped_for_a_failure_failed_and_goes_on_when_that_is_mended() -> None:
+    group = {
+        "nodes": {"x": {"needs": ["b"], "run": "true"}, "w": {"needs": ["x"], "run": "true"}, "y": {"run": "true"}}
+    }
+    data = flow({"a": [], "b": ["a"], "g": group, "z": ["g"]}, on_failure="continue")
+    run = simulate(data, fails={"a": 1})
+    assert states(run, "g.x", "g.w", "g.y", "g", "z") == [
+        "skipped:needs", "skipped:needs", "ok", "failed:inner", "skipped:needs",
+    ]  # fmt: skip
+    assert run.state.nodes["g"].error == "x: was skipped, for a failed"
+    again = simulate(data, run=run)
+    assert states(again, "g.x", "g.w", "g", "z") == ["ok", "ok", "ok", "ok"]
+    assert again.state.nodes["g.y"].attempt == 1
+
+
+def test_a_group_in_which_all_was_skipped_for_a_failure_runs_when_that_succeeds() -> None:
     data = flow({"a": [], "g": {"nodes": {"x": ["a"]}}, "y": ["g"]}, on_failure="continue")
     run = simulate(data, fails={"a": 1})
-    assert states(run, "g.x", "g", "y") == ["skipped:needs", "skipped:inner", "skipped:needs"]
+    assert states(run, "g.x", "g", "y") == ["skipped:needs", "failed:inner", "skipped:needs"]
     assert states(simulate(data, run=run), "g.x", "g", "y") == ["ok", "ok", "ok"]
+
+
+def test_items_in_which_a_node_was_skipped_for_a_failure_run_when_that_succeeds() -> None:
+    inner = {"h": {"nodes": {"x": {"needs": ["a"], "run": "true"}}}, "y": {"run": "true"}}
+    data = flow({"a": [], "g": {"for_each": [1, 2], "nodes": inner}}, on_failure="continue")
+    run = simulate(data, fails={"a": 1})
+    assert states(run, "g[0].h.x", "g[0].h", "g[0]", "g") == [
+        "skipped:needs", "failed:inner", "failed:inner", "failed:collect",
+    ]  # fmt: skip
+    assert states(simulate(data, run=run), "g[0].h.x", "g[0].y", "g[1]", "g") == ["ok"] * 4
 
 
 def test_groups_of_finally_wait_for_all_others_when_the_run_goes_on() -> None:

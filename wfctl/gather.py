@@ -52,6 +52,10 @@ def _group(state: RunState, during: During, planned: Planned, facts: dict[str, A
     asked = state.asked.get(planned.id)
     if asked is not None:
         return ev.NodeCancelled(time=facts["time"], node=planned.id, reason=asked, seconds=facts["seconds"])
+    for name, run in children.items():  # then it is not done, and goes on once that is mended
+        if run.state is SKIPPED and run.reason == "needs" and (cause := _failed_for(state, name)):
+            error = f"{_local(planned, name)}: was skipped, for {cause} failed"
+            return ev.NodeFailed(**facts, reason="inner", error=error)
     if cancelled := [run for run in children.values() if run.state is CANCELLED]:
         reason = cancelled[0].reason
         return ev.NodeCancelled(time=facts["time"], node=planned.id, reason=reason, seconds=facts["seconds"])
@@ -67,6 +71,23 @@ def _group(state: RunState, during: During, planned: Planned, facts: dict[str, A
     except expr.ExpressionError as error:
         raise expr.ExpressionError(f"outputs: {error}") from None
     return _succeeded(planned, facts, output, (), store)
+
+
+def _failed_for(state: RunState, name: str) -> str | None:
+    """The node whose failure is why a node was skipped that runs on success; None where there is none."""
+    todo, seen = [name], {name}
+    while todo:
+        planned = state.plan.nodes[todo.pop()]
+        if state.nests.for_failures(planned):
+            continue
+        for need in planned.needs:
+            run = state.nodes[need]
+            if run.state in BAD and not state.plan.nodes[need].node.continue_on_error:
+                return need
+            if run.state is SKIPPED and run.reason == "needs" and need not in seen:
+                seen.add(need)
+                todo.append(need)
+    return None
 
 
 def _each(state: RunState, during: During, planned: Planned, facts: dict[str, Any], store: Store) -> ev.Event | None:
