@@ -35,6 +35,7 @@ class Hands:
     node: str = "a"
     attempt: int = 1
     key: str = "r/a"
+    unsure: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
     timeout: float | None = None
     lines: list[str] = field(default_factory=list)
@@ -207,7 +208,7 @@ def test_a_symlink_in_the_place_of_a_copy_is_replaced(ground: Ground) -> None:
 def test_a_symlink_to_a_folder_in_the_way_of_a_folder_is_not_followed(ground: Ground) -> None:
     ground.make("b/c", "to/b -> ../../outside")
     for verb in ("copy", "move"):
-        result = ground.do(**{verb: {"from": "b", "to": "to"}})
+        result = ground.do(**{verb: {"from": "b", "to": "to/"}})
         assert result.error == '"b" is a folder, and "to/b" is none; delete that first'
 
 
@@ -248,11 +249,48 @@ def test_a_folder_is_copied_whole_with_modes_and_times(ground: Ground) -> None:
 
 def test_a_folder_goes_into_one_of_its_name(ground: Ground) -> None:
     ground.make("a/x", "a/d/y", "to/a/x", "to/a/d/z")
-    assert ground.do(copy={"from": "a", "to": "to"}) == done(copied=["to/a"])
-    assert ground.do(copy={"from": "a", "to": "to"}) == done(copied=["to/a"])
+    assert ground.do(copy={"from": "a", "to": "to/"}) == done(copied=["to/a"])
+    assert ground.do(copy={"from": "a", "to": "to/"}) == done(copied=["to/a"])
+    assert ground.do("to", copy={"from": "../a", "to": "."}) == done(copied=["to/a"])
     assert ground.tree() == ["a/d/y", "a/x", "to/a/d/y = a/d/y", "to/a/d/z", "to/a/x = a/x"]
-    assert ground.do(move={"from": "a", "to": "to"}) == done(moved=["to/a"])
+    assert ground.do(move={"from": "a", "to": "to/"}) == done(moved=["to/a"])
     assert ground.tree() == ["to/a/d/y = a/d/y", "to/a/d/z", "to/a/x = a/x"]
+
+
+def test_a_folder_that_becomes_another_does_so_again(ground: Ground) -> None:
+    ground.make("a/x", "a/d/y")
+    for _ in range(2):
+        assert ground.do(copy={"from": "a", "to": "b"}) == done(copied=["b"])
+    assert ground.tree() == ["a/d/y", "a/x", "b/d/y = a/d/y", "b/x = a/x"]
+
+
+@pytest.mark.parametrize(
+    ("move", "there", "moved"),
+    [
+        ({"from": "a", "to": "b"}, "b", ["b"]),
+        ({"from": "a", "to": "b"}, "b/a", ["b/a"]),
+        ({"from": "a", "to": "b/"}, "b/a", ["b/a"]),
+        ({"from": "a*", "to": "b/"}, "b/a1", []),
+        ({"from": ["a", "c"], "to": "b/"}, "b/a", ["b/a", "b/c"]),
+    ],
+    ids=str,
+)
+def test_what_a_lost_attempt_has_moved_is_moved(
+    ground: Ground, move: dict[str, object], there: str, moved: list[str]
+) -> None:
+    ground.make(there, "c")
+    hands = Hands(str(ground.root), str(ground.root), attempt=2)
+    assert Files().perform({"move": move}, hands).error.startswith("nothing is there of")
+    hands = Hands(str(ground.root), str(ground.root), attempt=2, unsure=True)
+    ground.make("c")
+    assert Files().perform({"move": move}, hands) == done(moved=moved)
+
+
+def test_what_no_attempt_can_have_moved_is_missing(ground: Ground) -> None:
+    ground.make("b/c")
+    hands = Hands(str(ground.root), str(ground.root), attempt=2, unsure=True)
+    for move in ({"from": "a", "to": "b/"}, {"from": "a", "to": "d"}, {"from": "a*", "to": "e/"}):
+        assert Files().perform({"move": move}, hands).error == f'nothing is there of "{move["from"]}"'
 
 
 def test_lists_are_done_one_after_the_other_and_deleting_comes_first(ground: Ground) -> None:
@@ -355,7 +393,8 @@ def test_a_folder_behind_a_symlink_out_of_the_root_is_no_place_to_stand_on(groun
     [
         ("a", "a", '"a" is there already: it cannot be put onto itself'),
         ("d/x", "d/", '"d/x" is there already: it cannot be put onto itself'),
-        ("d", "d", '"d" cannot be put into itself, as "d/d"'),
+        ("d", "d/", '"d" cannot be put into itself, as "d/d"'),
+        ("d", "d", '"d" is there already: it cannot be put onto itself'),
         ("d", "d/new/deep", '"d" cannot be put into itself, as "d/new/deep"'),
         ("a", "same", '"a" and "same" are the same file'),
         ("a", "e/d", '"a" is no folder, and "e/d" is one; delete that first'),

@@ -29,6 +29,7 @@ class Tools:
     run: str = "r"
     node: str = "a"
     key: str = "r/a"
+    unsure: bool = False
     timeout: float | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     lines: list[str] = field(default_factory=list)

@@ -255,7 +255,7 @@ class Engine:
 
     def _start(self, node: str, now: float) -> Job | None:
         planned = self.plan.nodes[node]
-        attempt = self.state.nodes[node].attempt + 1
+        attempt, unsure = self.state.nodes[node].attempt + 1, self.state.nodes[node].unknown
         try:
             job = self._prepare(planned, attempt)
             writes = self._writes(planned)
@@ -274,6 +274,8 @@ class Engine:
         self.record(
             ev.NodeStarted(time=now, node=node, attempt=attempt, writes=writes, devices=devices, prepares=prepares)
         )
+        if unsure:
+            job = replace(job, unsure=True)
         return replace(job, devices=devices) if DEVICES in self.plan.budget else job
 
     def _refused(self, node: str, why: str) -> None:

@@ -72,7 +72,7 @@ class Tree:
         `**` stands for any number of folders.
         """
         parts = pattern.split("/")
-        plain = next((i for i, part in enumerate(parts) if _is_glob(part)), len(parts))
+        plain = next((i for i, part in enumerate(parts) if is_glob(part)), len(parts))
         found: list[str] = []
         if plain < len(parts):
             start = "/".join(parts[:plain])
@@ -413,7 +413,7 @@ def _keep_times(spot: _Spot, told: os.stat_result) -> None:
     os.utime(spot.name, ns=times, dir_fd=spot.folder, follow_symlinks=False)
 
 
-def _is_glob(part: str) -> bool:
+def is_glob(part: str) -> bool:
     return any(c in part for c in "*?[")
 
 

@@ -81,6 +81,8 @@ class Job:
     limits: Limits | None = None
     """What the system is to keep its processes to."""
     detach: bool = False
+    unsure: bool = False
+    """What an earlier attempt has done is not known."""
     estimate: float = 1.0
 
 
@@ -292,6 +294,8 @@ class Tools(Protocol):
     attempt: int
     key: str
     """As that of the task."""
+    unsure: bool
+    """Whether an earlier attempt may have done the work, or a part: it was ended, or lost in a crash."""
     environ: Mapping[str, str]
     """The variables that a process of the node has: a kind that heeds one, such as a proxy, looks here."""
     timeout: float | None

@@ -40,6 +40,7 @@ def command(job: Job, root: str) -> tuple[tuple[str, ...], bytes]:
         "node": job.node,
         "attempt": job.attempt,
         "key": task.key,
+        "unsure": job.unsure,
         "timeout": job.timeout,
     }
     content = json.dumps(told, ensure_ascii=False).encode("utf-8", "surrogatepass")

@@ -25,6 +25,7 @@ class WorkerTools:
         self.node: str = told["node"]
         self.attempt: int = told["attempt"]
         self.key: str = told["key"]
+        self.unsure: bool = told["unsure"]
         self.timeout: float | None = told["timeout"]
         self.environ: Mapping[str, str] = os.environ
         self._log = os.dup(2)  # whatever becomes of standard error

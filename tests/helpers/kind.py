@@ -30,6 +30,7 @@ class Kept:
     run: str = "r"
     node: str = "a"
     key: str = "r/a"
+    unsure: bool = False
     lines: list[str] = field(default_factory=list)
     stop: Callable[[], None] = lambda: None
 

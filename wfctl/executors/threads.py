@@ -35,6 +35,7 @@ class ThreadTools:
         self.node = job.node
         self.attempt = job.attempt
         self.key = job.task.key
+        self.unsure = job.unsure
         self.environ = around.environ
         self.timeout = job.timeout
         self.too_long = False

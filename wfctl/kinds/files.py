@@ -169,7 +169,9 @@ def _escaped(value: object) -> object:
 
 
 class _Step:
-    """One thing to do: `paths` are plain globs, each with whether it means folders alone. To delete has no `to`."""
+    """One thing to do: `paths` are plain globs, each with whether it means folders alone. To delete has no `to`.
+
+    `into`: what is put there goes into `to`, and not in its place."""
 
     __slots__ = ("into", "paths", "to", "verb")
 
@@ -219,7 +221,8 @@ def _work(fields: Mapping[str, Any], tools: Tools) -> Iterator[_Step]:
                 what = f"expected a mapping such as {{from: a, to: b}}, got {quantity.shown(transfer)}"
                 raise ValueError(f"{verb}: {what}")
             to: Any = transfer["to"]
-            yield _Step(verb, globs(transfer["from"], f"{verb}: from"), place(to, f"{verb}: to"), to.endswith("/"))
+            sources, plain = globs(transfer["from"], f"{verb}: from"), place(to, f"{verb}: to")
+            yield _Step(verb, sources, plain, into=os.path.basename(to) in ("", ".", ".."))
 
 
 # -- doing it
@@ -288,9 +291,27 @@ class _Doing:
         except Refused as refused:
             self.complain(str(refused))
             return []
-        if not found and step.verb != "delete" and self.wrong == before:
+        if not found and step.verb != "delete" and self.wrong == before and not self.was_moved(step, glob[0], tree):
             self.complain(f'nothing is there of "{glob[0]}"')
         return found
+
+    def was_moved(self, step: _Step, path: str, tree: Tree) -> bool:
+        """Whether an earlier attempt, of which nobody heard how it ended, has moved what is not there any more."""
+        from wfctl.handles import Refused, is_glob
+
+        if step.verb != "move" or not self.tools.unsure:
+            return False
+        try:
+            if is_glob(path):
+                return tree.status(step.to) is not None
+            inside = os.path.normpath(os.path.join(step.to, os.path.basename(path)))
+            for target in (inside, *([] if step.into else [step.to])):
+                if tree.status(target) is not None:
+                    self.done["move"].add(target)
+                    return True
+        except Refused:  # and so it is not there
+            pass
+        return False
 
     def pairs(self, step: _Step, sources: list[str], tree: Tree) -> list[tuple[str, str]]:
         """What is put where; nothing where that is not clear."""
@@ -299,13 +320,14 @@ class _Doing:
         try:
             there = tree.status(step.to)
             folder = there is not None and stat.S_ISDIR(there.st_mode)
+            alone = len(sources) == 1 and not step.into and (not folder or self.is_folder(step, sources[0], tree))
             if there is not None and stat.S_ISLNK(there.st_mode) and self.leads_to_folder(step.to):
                 raise Refused(followed(step.to))
         except Refused as refused:
             self.complain(str(refused))
             return []
-        if not (folder or step.into or len(sources) > 1):
-            return [(source, step.to) for source in sources]
+        if alone:
+            return [(sources[0], step.to)]
         taken: dict[str, str] = {}
         for source in sources:
             target = os.path.normpath(os.path.join(step.to, os.path.basename(source)))
@@ -314,6 +336,11 @@ class _Doing:
                 return []
             taken[target] = source
         return [(source, target) for target, source in taken.items()]
+
+    def is_folder(self, step: _Step, source: str, tree: Tree) -> bool:
+        """Whether a folder was named: that becomes `to`, also where it did so before, and does not go into itself."""
+        told = tree.status(source)
+        return len(step.paths) == 1 and step.paths[0][0] == source and told is not None and stat.S_ISDIR(told.st_mode)
 
     def leads_to_folder(self, path: str) -> bool:
         return os.path.isdir(os.path.join(self.tools.root, path))
