@@ -8,9 +8,9 @@ import socket
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +23,6 @@ from wfctl.handles import Tree
 from wfctl.kinds import files
 from wfctl.kinds.files import Files
 from wfctl.result import Result
-
-
-@dataclass
-class Hands:
-    """Tools without a run."""
-
-    root: str
-    folder: str
-    run: str = "r"
-    node: str = "a"
-    attempt: int = 1
-    key: str = "r/a"
-    unsure: bool = False
-    environ: Mapping[str, str] = field(default_factory=dict)
-    timeout: float | None = None
-    lines: list[str] = field(default_factory=list)
-    stop: Callable[[], None] = lambda: None
-
-    def log(self, text: str) -> None:
-        self.lines.append(text)
-
-    def when_stopped(self, stop: Callable[[], None]) -> None:
-        self.stop = stop
 
 
 @dataclass
@@ -83,8 +60,8 @@ class Ground:
         held = os.fsdecode(path.read_bytes())
         return name if held == name else f"{name} = {held}"
 
-    def hands(self, cwd: str = ".") -> Hands:
-        return Hands(str(self.root), str(self.root / cwd))
+    def hands(self, cwd: str = ".") -> Kept:
+        return Kept(str(self.root), str(self.root / cwd))
 
     def do(self, cwd: str = ".", /, **fields: Any) -> Result:
         return Files().perform(fields, self.hands(cwd))
@@ -156,7 +133,7 @@ def test_a_root_that_is_called_by_a_symlink_is_the_same_root(ground: Ground) -> 
     ground.make("a", "b", "c")
     (ground.root.parent / "called").symlink_to("root")
     called = ground.root.parent / "called"
-    hands = Hands(str(called), str(ground.root))
+    hands = Kept(str(called), str(ground.root))
     result = Files().perform({"delete": ["a", str(called / "b"), str(ground.root / "c")]}, hands)
     assert result == done(deleted=["a", "b", "c"])
 
@@ -279,16 +256,16 @@ def test_what_a_lost_attempt_has_moved_is_moved(
     ground: Ground, move: dict[str, object], there: str, moved: list[str]
 ) -> None:
     ground.make(there, "c")
-    hands = Hands(str(ground.root), str(ground.root), attempt=2)
+    hands = Kept(str(ground.root), str(ground.root), attempt=2)
     assert Files().perform({"move": move}, hands).error.startswith("nothing is there of")
-    hands = Hands(str(ground.root), str(ground.root), attempt=2, unsure=True)
+    hands = Kept(str(ground.root), str(ground.root), attempt=2, unsure=True)
     ground.make("c")
     assert Files().perform({"move": move}, hands) == done(moved=moved)
 
 
 def test_what_no_attempt_can_have_moved_is_missing(ground: Ground) -> None:
     ground.make("b/c")
-    hands = Hands(str(ground.root), str(ground.root), attempt=2, unsure=True)
+    hands = Kept(str(ground.root), str(ground.root), attempt=2, unsure=True)
     for move in ({"from": "a", "to": "b/"}, {"from": "a", "to": "d"}, {"from": "a*", "to": "e/"}):
         assert Files().perform({"move": move}, hands).error == f'nothing is there of "{move["from"]}"'
 
@@ -321,7 +298,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 
 def test_moving_to_another_file_system_copies_and_deletes(ground: Ground, elsewhere: Path) -> None:
     ground.make("a/b/c", "a/l -> ../outside", "f")
-    hands = Hands("/", str(ground.root))
+    hands = Kept("/", str(ground.root))
     result = Files().perform({"move": {"from": ["a", "f"], "to": f"{elsewhere}/to"}}, hands)
     assert result == done(moved=[f"{elsewhere}/to/a"[1:], f"{elsewhere}/to/f"[1:]])
     there = Ground(elsewhere, ground.outside)

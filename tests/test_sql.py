@@ -5,40 +5,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.helpers.kind import Kept
 from wfctl.kinds.sql import Sql
 from wfctl.result import Result
 
 HOSTILE = ["'; DROP TABLE t; --", '"; x', "$(touch pwned)", ":name %s %(n)s {0} ?", "a\nb", "é😀\u202e", "", "\\", "$1"]
-
-
-@dataclass
-class Tools:
-    """What a worker gives to a kind."""
-
-    folder: str
-    root: str
-    attempt: int = 1
-    run: str = "r"
-    node: str = "a"
-    key: str = "r/a"
-    unsure: bool = False
-    timeout: float | None = None
-    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
-    lines: list[str] = field(default_factory=list)
-
-    def log(self, text: str) -> None:
-        self.lines.append(text)
-
-    def when_stopped(self, stop: Callable[[], None]) -> None:
-        pass
 
 
 class Sqls:
@@ -46,7 +24,7 @@ class Sqls:
 
     def __init__(self, url: str, root: Path) -> None:
         self.url = url
-        self.tools = Tools(str(root), str(root))
+        self.tools = Kept(str(root), environ=dict(os.environ))
 
     def __call__(self, key: str, statement: Any, /, **given: Any) -> Any:
         result = self.result({key: statement, "with": given})
