@@ -225,7 +225,10 @@ def planned(flow: Flow, request: Request) -> Plan:
     try:
         made, problems = planner.build(flow.workflow, request)
     except planner.SelectionError as error:
+        around = error.name.replace("[", ".").partition(".")[0]
         hint = nearest(error.name, error.known) or "`wfctl graph` shows the nodes"
+        if around in error.known:
+            hint = f'what lies in "{around}" cannot be chosen alone; name "{around}"'
         raise UsageError(f"{error}; {hint}") from None
     except Exception:
         flow.refuse()

@@ -179,6 +179,9 @@ def test_what_is_left_out_and_needed_must_be_served(wfctl: Command, flow: Flow) 
     wfctl("run", "flow.yaml", "--until", "a")
     assert 'wfctl: "b" is left out' in wfctl("run", "flow.yaml", "--only", "c", "--of", "last").stderr
     assert 'did you mean "b"?' not in wfctl("run", "flow.yaml", "--only", "zzz").stderr
+    for inside in ("b.x", "b[1].x"):
+        said = wfctl("run", "flow.yaml", "--until", inside).stderr
+        assert 'what lies in "b" cannot be chosen alone; name "b"' in said
 
 
 def test_a_part_that_holds_no_node_is_refused(wfctl: Command, flow: Flow) -> None:
