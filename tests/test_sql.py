@@ -134,6 +134,14 @@ def test_half_a_character_is_no_value(each: Sqls) -> None:
 # -- SQLite
 
 
+def test_the_folder_of_a_database_is_made_where_one_may_be(sql: Sqls) -> None:
+    sql.url = "sqlite:///deep/er/x.db"
+    assert sql.fails({"query": "SELECT 1"})[0] == "connection"
+    assert not Path("deep").exists()
+    sql("execute", "CREATE TABLE t (a int)")
+    assert sql("query", "SELECT count(*) AS n FROM t") == [{"n": 0}]
+
+
 def test_a_query_makes_no_database(sql: Sqls, tmp_path: Path) -> None:
     assert sql.fails({"query": "SELECT 1"}) == (
         "connection", 'there is no database "x.db"; a statement under execute makes one',

@@ -36,7 +36,13 @@ class Sqlite(Database):
         self.path = address.filled(path[1:])
         if self.path == ":memory:":
             raise Failure("not_started", MEMORY)
-        if mode != "rwc" and not os.path.exists(self.path):
+        if mode == "rwc":  # as for everything else that a node writes
+            try:
+                os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
+            except OSError as error:
+                what = f'the folder of the database "{self.path}" cannot be made'
+                raise Failure("connection", f"{what}: {error.strerror}".lower()) from None
+        elif not os.path.exists(self.path):
             raise Failure("connection", f'there is no database "{self.path}"; a statement under execute makes one')
         try:
             self._connection = _connect(self.path, mode)
