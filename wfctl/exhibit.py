@@ -108,6 +108,8 @@ def _fields(body: object, names: Mapping[str, object]) -> dict[str, Any]:
 def environment(plan: Plan, planned: Planned, names: Mapping[str, object]) -> dict[str, dict[str, Any]]:
     """The variables that the workflow adds to the inherited ones, each with where it comes from."""
     found: dict[str, dict[str, Any]] = {n: {"value": v, "from": "workflow"} for n, v in plan.env.items()}
+    if isinstance(own := names.get("env"), scope.Env):  # of the file that a node of a sub-workflow is in
+        found.update({name: {"value": _text(value), "from": "workflow"} for name, value in own.all().items()})
     for name, value in planned.node.env.items():
         source = "defaults" if name in planned.node.default_env else "node"
         found[name] = {"value": _text(_soft(value, names)), "from": source}

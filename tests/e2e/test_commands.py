@@ -695,3 +695,20 @@ def test_paths_may_be_named_after_the_run(wfctl: Command, flow: Flow, tmp_path: 
     assert wfctl("run", name).returncode == 0
     run = status()["id"]
     assert (tmp_path / f"t-{run}").read_text() == (tmp_path / run).read_text() == "hi\n"
+
+
+@pytest.mark.parametrize("name", ["g", "p", "p[0]", "s", "s.a"])
+def test_what_holds_others_is_shown_with_them_and_their_environment(
+    wfctl: Command, flow: Flow, tmp_path: Path, name: str
+) -> None:
+    flow("env: {INNER: of the file}\nnodes: {a: {run: echo}}", "sub.yaml")
+    nodes = "{g: {nodes: {a: {run: echo}}}, p: {for_each: [1], nodes: {a: {run: echo}}}, s: {workflow: sub.yaml}}"
+    shown = wfctl("show", flow(f"nodes: {nodes}"), name)
+    assert shown.returncode == 0
+    assert ("INNER: of the file" if name == "s.a" else f"{'p[0]' if name == 'p' else name}") in shown.stdout
+
+
+def test_a_first_run_has_nothing_done_before(wfctl: Command, flow: Flow) -> None:
+    ended = wfctl("run", flow('nodes: {w: {for_each: [1, 2], when: "${{ 1 == 2 }}", run: echo}, x: {run: echo}}'))
+    assert ended.returncode == 0
+    assert "done before" not in ended.stdout + ended.stderr

@@ -182,11 +182,11 @@ def mapping(data: Mapping[str, Any]) -> str:
     for key, value in data.items():
         if value in (None, "", [], {}):
             continue
-        if key == "nodes":
+        if key == "nodes" and isinstance(value, Mapping):
             lines.append("nodes:")
             for name, needs in value.items():
                 lines.append(safe(f"  {name}" + (f"  after {', '.join(needs)}" if needs else "")))
-        elif key in ("needs", "secrets"):
+        elif key in ("needs", "secrets", "nodes"):
             lines.append(f"{key}: {safe(', '.join(value))}")
         elif isinstance(value, Mapping):
             lines.append(f"{key}:")

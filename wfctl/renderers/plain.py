@@ -119,7 +119,8 @@ class Plain:
         head, self._head = self._head, ""
         if not head:
             return ""
-        before = f", {number(done)} done before" if done else ""
+        first = any(isinstance(event, ev.RunStarted) for event in events)
+        before = f", {number(done)} done before" if done and not first else ""
         anew = {event.node for event in events if isinstance(event, ev.NodeAsked)}
         asked = ""
         for name in [name for name in state.asking if name not in anew]:
