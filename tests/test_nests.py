@@ -182,7 +182,7 @@ def test_at_its_timeout_best_takes_the_best_so_far_and_the_others_fail() -> None
     all_ = simulate(each(collect={"timeout": "10s"}), seconds=seconds)
     assert all_.ended["x"] == "timed_out:timed_out"
     assert all_.state.nodes["x"].finished == 10.0
-    assert all_.ended["x[2]"] == "cancelled:superseded"
+    assert all_.ended["x[2]"] == "cancelled:collect"
 
 
 def test_a_score_that_is_no_number_says_so() -> None:
@@ -644,4 +644,7 @@ def test_the_finally_of_a_sub_workflow_runs_however_it_went() -> None:
     sub = {"nodes": {"a": {"run": "true"}, "b": {"run": "true", "needs": ["a"]}}, "finally": {"z": {"run": "true"}}}
     run = simulate(flow({"s": {"workflow": "sub.yaml"}}), files={"sub.yaml": sub}, fails={"s.a": 1})
     assert states(run, "s.a", "s.b", "s.z", "s") == ["failed:exit_code", "skipped:needs", "ok", "failed:inner"]
+    again = simulate(flow({"s": {"workflow": "sub.yaml"}}), files={"sub.yaml": sub}, run=run)
+    assert states(again, "s.a", "s.b", "s.z", "s") == ["ok", "ok", "ok", "ok"]
+    assert again.state.nodes["s.z"].attempt == 2, "it is the last word of each try"
 

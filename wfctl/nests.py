@@ -177,6 +177,8 @@ class Nests:
         state, reason = (SKIPPED, "needs") if run.state is SKIPPED else (CANCELLED, "superseded")
         if run.state is CANCELLED or run.reason == "collect":
             reason = run.reason
+        elif run.state in BAD and self._nodes[name].node.each is not None:
+            reason = "collect"
         for child in self._nodes[name].children:
             self._end(child, state, reason)
 

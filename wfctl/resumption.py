@@ -51,6 +51,7 @@ def forget(state: RunState, asked: set[str], finally_only: bool) -> None:
     """Begin anew with every node that has not succeeded, and with what `asked` leads to."""
     again, around = asked_again(state.plan, asked) if asked else (set(), set())
     anew: set[str] = set()
+    stirred: set[str | None] = set()  # what holds such
     kept: set[str] = set()  # of what holds others: then all inside stays
     for name in in_order(state.plan):
         run, planned = state.nodes[name], state.plan.nodes[name]
@@ -69,6 +70,7 @@ def forget(state: RunState, asked: set[str], finally_only: bool) -> None:
         else:
             tolerated = planned.node.continue_on_error and run.state in (FAILED, TIMED_OUT)
             keep = (run.state in DONE or tolerated) and name not in again and name not in around
+            keep = keep and not (planned.node.last and planned.parent in stirred)  # it is the last word of each try
         if keep:
             if planned.holds and run.state in FINAL:
                 kept.add(name)
@@ -82,16 +84,24 @@ def forget(state: RunState, asked: set[str], finally_only: bool) -> None:
         if run.state is WAITING_INPUT and name not in again and open_:
             continue  # the question stands
         anew.add(name)
+        if not planned.node.last:
+            stirred.add(planned.parent)
         if run.state is RETRYING and name not in again and open_:
             continue  # its retry is due when it was due
-        fresh = state.nodes[name] = NodeRun(run.attempt, run.unknown)
-        fresh.prepared = run.prepared
-        if run.state is INTERRUPTED:
-            # The attempt counts for its number, not for `retry.attempts`: nothing of the work failed.
-            fresh.tries = max(0, run.tries - 1)
-            fresh.first_started = run.first_started if fresh.tries else None
+        state.nodes[name] = _fresh(run)
     for name in [name for name in state.grown if name in again]:
         state.shrink(name)  # what it is made of may be another now
+
+
+def _fresh(run: NodeRun) -> NodeRun:
+    """The node as it begins anew."""
+    fresh = NodeRun(run.attempt, run.unknown)
+    fresh.prepared = run.prepared
+    if run.state is INTERRUPTED:
+        # The attempt counts for its number, not for `retry.attempts`: nothing of the work failed.
+        fresh.tries = max(0, run.tries - 1)
+        fresh.first_started = run.first_started if fresh.tries else None
+    return fresh
 
 
 def in_order(plan: Plan) -> list[str]:
@@ -128,7 +138,8 @@ def carried_over(before: Plan, plan: Plan, old: Mapping[str, NodeRun]) -> dict[s
             continue
         stays = run.state in DONE and planned.node.section == "nodes" and name not in others
         inside = planned.parent is not None and nodes[planned.parent].state in DONE
-        if not stays and not (inside and run.state in FINAL):
+        stands = run.state is WAITING_INPUT and name not in others and before.nodes[name].node.body == planned.node.body
+        if not stays and not stands and not (inside and run.state in FINAL):
             fresh = NodeRun(run.attempt, run.unknown or run.state is RUNNING)
             fresh.prepared = run.prepared
             run = fresh

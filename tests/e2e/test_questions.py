@@ -42,6 +42,21 @@ def test_who_does_not_wait_goes_on_when_all_is_answered(
     assert status()["nodes"]["g.q[y]"]["output"] | {"by": ""} == {"choice": "no", "by": "", "reason": "why not"}
 
 
+@pytest.mark.parametrize("message", ["ship?", "really?"])
+def test_an_answer_outlives_an_update_that_leaves_its_question_alone(
+    wfctl: Command, flow: Flow, status: Status, message: str
+) -> None:
+    said = 'nodes: {q: {ask: {message: "%s"}}, e: {needs: [q], run: "echo %s"}}'
+    assert wfctl("run", flow(said % ("ship?", "a")), "--no-wait").returncode == 7
+    assert wfctl("answer", "last", "q", "approve").returncode == 0
+    flow(said % (message, "b"))
+    ended = wfctl("resume", "last", "--update", "--no-wait")
+    if message == "ship?":
+        assert (ended.returncode, status()["nodes"]["q"]["attempts"]) == (0, 1)
+    else:
+        assert (ended.returncode, status()["nodes"]["q"]["attempts"]) == (7, 2)
+
+
 def test_an_answer_wakes_the_run_that_waits(
     wfctl: Command, flow: Flow, start: Start, until: Until, tmp_path: Path
 ) -> None:
