@@ -28,7 +28,8 @@ def test_without_the_sweep_promises_are_broken_and_it_is_told() -> None:
         [sys.executable, "-m", "tests.survival", *words], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert ended.returncode == 1, ended.stdout
-    assert "after the death of engine" in ended.stdout
+    # What is left alive is seen when its engine is dead, or when the next attempt meets it: whichever comes first.
+    assert "after the death of engine" in ended.stdout or "met another one alive" in ended.stdout
     assert "violations" in ended.stdout.splitlines()[-1]
 
 
