@@ -23,14 +23,18 @@ def test_no_promise_is_broken_however_often_a_run_is_killed() -> None:
 
 
 def test_without_the_sweep_promises_are_broken_and_it_is_told() -> None:
-    words = ["--kills", "30", "--nodes", "60", "--seed", "2", "--without", "sweep"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.survival", *words], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert ended.returncode == 1, ended.stdout
-    # What is left alive is seen when its engine is dead, or when the next attempt meets it: whichever comes first.
-    assert "after the death of engine" in ended.stdout or "met another one alive" in ended.stdout
-    assert "violations" in ended.stdout.splitlines()[-1]
+    told = ""
+    for seed in ("2", "3", "4"):  # it may be the next attempt that meets first what was left alive: then once more
+        words = ["--kills", "30", "--nodes", "60", "--seed", seed, "--without", "sweep"]
+        ended = subprocess.run(
+            [sys.executable, "-m", "tests.survival", *words], cwd=ROOT, capture_output=True, text=True, timeout=120
+        )
+        assert ended.returncode == 1, ended.stdout
+        assert "violations" in ended.stdout.splitlines()[-1]
+        told += ended.stdout
+        if "after the death of engine" in told:
+            break
+    assert "after the death of engine" in told
 
 
 NOTES = ("start a 1 1", "end a 1 1", "start b 1 1", "end b 1 1")

@@ -31,7 +31,6 @@ VARYING = [
     (re.compile(r"\b(?:\d+[dhm] )?\d+(?:\.\d+)?(?:ms|s|m|h|d)\b"), "SPAN"),
     (re.compile(r"^\[ *\d+/"), "[/"),
     (re.compile(r"\s+"), " "),
-    (re.compile("─+"), "─"),  # boxes are as wide as the times in them
 ]
 
 
