@@ -30,17 +30,17 @@ def test_files_are_copied_moved_and_deleted_between_nodes(wfctl: Command, flow: 
 def test_cleaning_up_a_hostile_folder_stays_in_the_root(
     wfctl: Command, flow: Flow, status: Status, tmp_path: Path
 ) -> None:
-    (tmp_path / "root/work").mkdir(parents=True)
+    (tmp_path / "root/inner").mkdir(parents=True)
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious/data").write_text("data")
-    (tmp_path / "root/work/link").symlink_to(tmp_path / "precious")
+    (tmp_path / "root/inner/link").symlink_to(tmp_path / "precious")
     (tmp_path / "root/through").symlink_to(tmp_path / "precious")
     name = flow("""
         root: root
         on_failure: continue
         params: {dots: {default: ../precious}}
         nodes:
-          through: {files: {delete: [through/*, through/data, work]}}
+          through: {files: {delete: [through/*, through/data, inner]}}
           dots: {files: {delete: ["${{ params.dots }}", through]}}
     """)
     assert wfctl("run", name).returncode == 1
