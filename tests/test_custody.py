@@ -19,8 +19,10 @@ from tests.helpers import processes
 from wfctl import app, custody, sweep
 from wfctl.custody import Custody
 from wfctl.errors import BusyError, ExitCode, StateError
+from wfctl.leases import Meeting
 from wfctl.roster import Roster
 from wfctl.store import RunFolder, Store
+from wfctl.twins import Twins
 
 # Goes well once `open` is there, if nobody else holds the lock: an attempt that is alive still, say.
 FLOW = f"version: 1\nnodes: {{a: {{run: 'test -e open && exec {CHILD} alone=held'}}}}\n"
@@ -186,6 +188,46 @@ def test_a_process_that_has_not_left_at_the_end_is_named(folder: RunFolder, immo
         process.kill()
         process.wait()
         kept.roster.leave(slot)
+
+
+def test_what_the_run_shares_with_others_is_had_by_its_guard_too_and_left_at_the_end_the_last_first(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    left: list[str] = []
+    join = [coming(tmp_path / name, left) for name in ("one", "two")]
+    with Custody.begin(folder, os.open(folder.lock, os.O_RDWR), lambda text: None, join) as kept:
+        assert [one.life > 0 for one in kept.joined] == [True, True]
+        guard = Path(f"/proc/{kept.guard.pid}")
+        limit = time.monotonic() + 20
+        while os.readlink(guard / "cwd") != "/":  # it has closed by then what is not for it
+            assert time.monotonic() < limit
+            os.sched_yield()
+        lives = {os.path.realpath(f"/proc/self/fd/{one.life}") for one in kept.joined}
+        assert lives <= {os.path.realpath(path) for path in (guard / "fd").iterdir()}  # others of it come and go
+    assert left == ["two", "one"]
+
+
+def test_where_it_cannot_share_all_it_leaves_what_it_has_and_nothing_is_begun(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    left: list[str] = []
+    (tmp_path / "two").touch()
+    join = [coming(tmp_path / name, left) for name in ("one", "two")]
+    with pytest.raises(StateError, match="runs cannot share results by"):
+        Custody.begin(folder, os.open(folder.lock, os.O_RDWR), lambda text: None, join)
+    assert left == ["one"]
+    assert not folder.roster.exists()
+
+
+def coming(ground: Path, left: list[str]) -> Callable[[str, str], Meeting]:
+    """How a run comes to share something; it is noted when it leaves."""
+
+    class Noted(Twins):
+        def close(self) -> None:
+            left.append(ground.name)
+            super().close()
+
+    return lambda nonce, roster: Noted.join(ground / "twins" / "boot", run="run", nonce=nonce, roster=roster)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

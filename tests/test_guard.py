@@ -74,7 +74,17 @@ def test_it_holds_lock_and_roster_and_nothing_else_of_ours(post: Post) -> None:
     assert [held[fd] for fd in "012"] == ["/dev/null"] * 3
     own = {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in (post.lock, post.roster.fd)}
     assert set(own.values()) <= set(held.values())
-    assert len(held) == 8  # and the lifeline, the engine, and nothing where what is shared with other runs would be
+    assert len(held) == 7  # and the lifeline and the engine
+
+
+def test_it_holds_each_life_by_which_others_see_that_the_run_is_there(post: Post, tmp_path: Path) -> None:
+    lives = [os.open(tmp_path / f"life{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC) for number in range(9)]
+    post.guard = Guard(post.roster, post.lock, os.environ, post.said.append, lives)
+    guard = post.start()
+    for fd in lives:
+        os.close(fd)
+    held = [os.readlink(f"/proc/{guard.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{guard.pid}/fd")]
+    assert sorted(path for path in held if "/life" in path) == [f"{tmp_path}/life{number}" for number in range(9)]
 
 
 def test_it_has_a_session_of_its_own_and_no_nonce_of_this_run(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from tests.helpers import processes
 from wfctl import leases as room
 from wfctl.claims import Share
 from wfctl.errors import Bug, BusyError, StateError
-from wfctl.leases import Lease, Leases, Refused
+from wfctl.leases import Lease, Leases, Meeting, Refused
 from wfctl.roster import Roster
 
 DEADLINE = 20.0
@@ -110,9 +110,12 @@ class Run:
     def kill(self) -> None:
         killed(self.pid)
 
+    def join(self, folder: Path, shares: Mapping[str, Share], run: str, more: Any) -> Meeting:
+        return Leases.join(folder, shares, run=run, **more)
+
     def _serve(self, line: socket.socket, folder: Path, shares: Mapping[str, Share], run: str, more: Any) -> None:
         self._line.close()  # else we would never hear that the test is over
-        leases = Leases.join(folder, shares, run=run, **more)
+        leases = self.join(folder, shares, run, more)
         taken: list[Lease] = []
         answer: object = "joined"
         while True:
@@ -121,7 +124,7 @@ class Run:
                 return
             verb, words, named = pickle.loads(message)
             try:
-                if verb == "release":
+                if verb == "release" and isinstance(words[0], int):
                     words = (taken[words[0]],)
                 answer = self._awake(leases) if verb == "awake" else getattr(leases, verb)(*words, **named)
             except Exception as error:
@@ -129,7 +132,7 @@ class Run:
             if isinstance(answer, Lease):
                 taken.append(answer)
 
-    def _awake(self, leases: Leases) -> str:
+    def _awake(self, leases: Meeting) -> str:
         """Sleep until somebody rings."""
         select.select([leases.fd], [], [])
         leases.woken()

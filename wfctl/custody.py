@@ -5,7 +5,7 @@ Knows nothing of what the processes do, and not how they are found."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from wfctl.roster import Roster
 from wfctl.store import RunFolder, Store
 
 if TYPE_CHECKING:
-    from wfctl.leases import Leases
+    from wfctl.leases import Meeting
 
 
 class Custody:
@@ -28,8 +28,9 @@ class Custody:
     things so that whoever finds them after a death can finish: the roster is there until nothing else is.
     """
 
-    def __init__(self, nonce: str, roster: Roster, guard: Guard, leases: Leases | None = None) -> None:
-        self.leases = leases
+    def __init__(self, nonce: str, roster: Roster, guard: Guard, joined: Sequence[Meeting] = ()) -> None:
+        self.joined = joined
+        """What it shares with others, in the order in which that was asked for."""
         self.nonce = nonce
         self.roster = roster
         self.guard = guard
@@ -41,26 +42,30 @@ class Custody:
         folder: RunFolder,
         lock: int,
         warn: Callable[[str], None],
-        join: Callable[[str, str], Leases] | None = None,
+        join: Iterable[Callable[[str, str], Meeting]] = (),
     ) -> Custody:
-        """Start a guard that holds the lock (a descriptor) too. `join` is handed nonce and roster, and gives what the
-        run shares with others: that stays taken while guard or engine live. Raises StateError where it cannot be made.
+        """Start a guard that holds the lock (a descriptor) too. Each of `join` is handed nonce and roster, and gives
+        something that the run shares with others: that stays taken while guard or engine live, and is left at the end.
+        Raises StateError where it cannot be made.
         """
         nonce = os.urandom(8).hex()
         try:
             roster = Roster.create(str(folder.roster), nonce)
         except OSError as error:
             raise refusal("make", folder.roster, error) from None
+        joined: list[Meeting] = []
         try:
-            leases = join(nonce, str(folder.roster)) if join is not None else None
+            for come in join:
+                joined.append(come(nonce, str(folder.roster)))
         except BaseException:
             roster.remove()
+            _leave(joined)
             raise
         # In a node of an outer run the guard is none of that node's processes, to be ended with it: it has work to do.
         environ = {name: value for name, value in os.environ.items() if name not in ("WFCTL_NODE", "WFCTL_ATTEMPT")}
-        guard = Guard(roster, lock, environ, warn, leases.life if leases is not None else -1)
+        guard = Guard(roster, lock, environ, warn, [one.life for one in joined])
         guard.start()
-        return cls(nonce, roster, guard, leases)
+        return cls(nonce, roster, guard, joined)
 
     def __enter__(self) -> Custody:
         return self
@@ -111,8 +116,7 @@ class Custody:
             self.roster.remove()
         else:
             self.roster.close()
-        if self.leases is not None:
-            self.leases.close()
+        _leave(self.joined)
 
     def refuse_survivors(self, run: str) -> None:
         """Raise StateError where a process was entered and has not left: it could not be ended."""
@@ -120,6 +124,11 @@ class Custody:
             left = sweep.sweep(roster.read(self.roster.fd), limit=0).left
             if left:
                 raise StateError(_survivors(run, left))
+
+
+def _leave(joined: Sequence[Meeting]) -> None:
+    for one in reversed(joined):
+        one.close()
 
 
 def end_own(folder: RunFolder, warn: Callable[[str], None]) -> int:

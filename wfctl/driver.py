@@ -94,11 +94,11 @@ def drive(
         record.pins.append(update)
         facts = facts[1:]
     plan = state.plan
-    join = _joining(record, plan) if plan.shared or plan.lock else None
+    join = [_joining(record, plan)] if plan.shared or plan.lock else []
     try:
         with Custody.begin(record.folder, writer.lock_fd, watching.warn, join) as custody:
-            if custody.leases is not None and plan.lock:
-                _lock(custody.leases, plan, watching)
+            if plan.lock and (leases := _leases(custody)) is not None:
+                _lock(leases, plan, watching)
             return _drive(record, writer, facts, watching, custody, variables, secrets)
     except (BusyError, Skipped, Stopped):
         if not state.events:  # it never began
@@ -126,6 +126,15 @@ def _joining(record: Record, plan: Plan) -> Callable[[str, str], Leases]:
         )  # fmt: skip
 
     return join
+
+
+def _leases(custody: Custody) -> Leases | None:
+    """What the run holds of what it shares with others, if it shares anything."""
+    if not custody.joined:
+        return None
+    from wfctl.leases import Leases
+
+    return next((one for one in custody.joined if isinstance(one, Leases)), None)
 
 
 def _lock(leases: Leases, plan: Plan, watching: Watching) -> None:
@@ -169,10 +178,10 @@ def _drive(
     attempts = Attempts(plan, during, plugins.kind, places(folder), lambda: state.settled)
     clock = Clock(max(facts[0].time, state.time))
     sharing = None
-    if custody.leases is not None and plan.shared:
+    if plan.shared and (leases := _leases(custody)) is not None:
         from wfctl.sharing import Sharing
 
-        sharing = Sharing(custody.leases)
+        sharing = Sharing(leases)
     watching.begin(record)
     disturbed: set[str] = set()
     try:

@@ -10,13 +10,12 @@ import time
 
 TYPE_CHECKING = False  # as `typing` has it
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from wfctl.roster import Roster
 
-# The descriptors that the guard has, besides the standard ones, which lead nowhere.
-_LIFELINE, _LOCK, _ROSTER, _LIFE = 3, 4, 5, 6
-_ABOVE = 10  # out of their way
+# The descriptors that the guard has, besides the standard ones, which lead nowhere; then the lives, if there are any.
+_LIFELINE, _LOCK, _ROSTER, _LIVES = 3, 4, 5, 6
 
 _QUICK = 1.0  # a guard that dies so soon, in seconds, may have something that kills it each time
 _TRIES = 5
@@ -29,15 +28,20 @@ class Guard:
 
     It holds the run's lock and its roster too, so that both are free only when nothing is alive. The writing end of a
     pipe is the lifeline: it is cut when the engine is dead and no child of it is still on its way to its own program.
-    `life` is one more descriptor by which others see whether anything is alive, if there is one.
+    `lives` are more descriptors by which others see whether anything is alive.
     """
 
     def __init__(
-        self, roster: Roster, lock: int, environ: Mapping[str, str], warn: Callable[[str], None], life: int = -1
+        self,
+        roster: Roster,
+        lock: int,
+        environ: Mapping[str, str],
+        warn: Callable[[str], None],
+        lives: Sequence[int] = (),
     ) -> None:
         self._roster = roster
         self._lock = lock
-        self._life = life
+        self._lives = lives
         self._environ = environ
         self._warn = warn
         self._lifeline = -1
@@ -87,18 +91,18 @@ class Guard:
         sources: list[int] = []
         end, self._lifeline = os.pipe()
         try:
-            for fd in (end, self._lock, self._roster.fd, *([self._life] if self._life >= 0 else [])):
-                sources.append(_above(fd))
+            for fd in (end, self._lock, self._roster.fd, *self._lives):
+                sources.append(_above(fd, _LIVES + len(self._lives)))  # out of the way of those it will have
             actions: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
                 (os.POSIX_SPAWN_DUP2, 0, 1),
                 (os.POSIX_SPAWN_DUP2, 0, 2),
             ]
-            actions.append((os.POSIX_SPAWN_DUP2, 0, _LIFE))
-            for source, fd in zip(sources, (_LIFELINE, _LOCK, _ROSTER, _LIFE), strict=False):
+            for fd, source in enumerate(sources, _LIFELINE):
                 actions.append((os.POSIX_SPAWN_DUP2, source, fd))
             package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-            words = [sys.executable or "", "-I", "-S", "-c", _PROGRAM, package, str(os.getpid()), self._roster.path]
+            told = [package, str(os.getpid()), self._roster.path, str(len(self._lives))]
+            words = [sys.executable or "", "-I", "-S", "-c", _PROGRAM, *told]
             self.pid = os.posix_spawn(
                 words[0],
                 words,
@@ -129,8 +133,8 @@ def main() -> None:
     # Before the engine can be dead: by then a node may have put another version of us in our place.
     from wfctl import roster, sweep
 
-    engine, path = int(sys.argv[2]), sys.argv[3]
-    _close_others()
+    engine, path, lives = int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    _close_others(_LIVES + lives)
     os.chdir("/")
     _await_death(engine)
     swept = sweep.sweep(roster.read(_ROSTER), settled=_is_cut)
@@ -164,17 +168,17 @@ def _is_cut() -> bool:
     return bool(poll.poll(0))
 
 
-def _close_others() -> None:
+def _close_others(first: int) -> None:
     """Close what the engine itself was handed open: who waits for the end of that must not wait for us."""
     for name in os.listdir("/proc/self/fd"):
-        if int(name) > _LIFE:
+        if int(name) >= first:
             try:
                 os.close(int(name))
             except OSError:  # that of the listing itself
                 pass
 
 
-def _above(fd: int) -> int:
+def _above(fd: int, least: int) -> int:
     import fcntl
 
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE)
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least)

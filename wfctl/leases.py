@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wfctl.claims import Claims, Holder, Share, against, free_devices
 from wfctl.errors import Bug, BusyError, StateError
@@ -21,14 +22,24 @@ from wfctl.journal import shown_command
 from wfctl.record import dataclass
 from wfctl.roster import boot_id, is_at
 
+if TYPE_CHECKING:
+    from typing import Self
+
 # A run has two files, named by its nonce: its claims, and a FIFO that it and its guard have open as long as they live.
 # The kernel says whether anybody has: only then can it be opened for writing. To write into it is to ring.
-_LIFE = ".life"
 _LOCK = "lock "  # before the name of a lock: no resource has a blank in its name
-_ROOM = 4096  # bytes of a file of claims from the first, so that a full disk denies no change of them
 _LARGEST = 1 << 20
 _PAUSE = 0.01  # seconds between looks whether somebody else has ended what a dead run has left
 _OLD = 30 * 86_400.0  # seconds after which the folder of another boot is taken for one left behind
+
+LIFE = ".life"
+"""After the nonce of a run: the name of its FIFO."""
+
+ROOM = 4096
+"""Bytes of a file of claims from the first, so that a full disk denies no change of them that fits in there."""
+
+WAY_OUT = "set XDG_STATE_HOME to a folder of yours, the same for all runs that share"
+"""What to do where runs of the whole machine cannot meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +63,222 @@ class Refused:
 class _Peer:
     """Another run that lives: its FIFO, open for writing, and the claims that were read last, None where damaged."""
 
-    __slots__ = ("bell", "claims", "line")
+    __slots__ = ("bell", "claims", "inode", "line")
 
     def __init__(self, bell: int) -> None:
         self.bell = bell
+        self.inode = os.fstat(bell).st_ino
         self.line = b""
         self.claims: Claims | None = None
 
 
-class Leases:
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where runs meet: a folder that is ours alone; in words `what` runs do there, and the `way_out` if they cannot."""
+
+    folder: Path
+    what: str
+    way_out: str
+
+    def prepare(self) -> None:
+        """Make the folder, see that it is ours alone, and remove those of former boots. Raises StateError."""
+        former, parents = self.folder.parent, self.folder.parents
+        try:
+            parents[2].mkdir(parents=True, exist_ok=True)
+            for path in (parents[1], former, self.folder):
+                self.make(path)
+            for name in os.listdir(former):
+                if name != self.folder.name:
+                    _remove_old(former / name)
+        except OSError as error:
+            raise self.refusal(self.folder, error) from None
+
+    def make(self, path: Path) -> None:
+        """Make a folder that is ours alone, or see that it is. Raises StateError and OSError."""
+        try:
+            path.mkdir(0o700)
+            path.chmod(0o700)  # the umask may have taken away even the owner's rights
+        except FileExistsError:
+            if fault := _fault(path):
+                text = f'runs cannot {self.what} by "{path}": it {fault}; remove it, or {self.way_out}'
+                raise StateError(text) from None
+
+    def refusal(self, path: Path, error: OSError) -> StateError:
+        """What to say of an error of the system."""
+        reason = (error.strerror or str(error)).lower()
+        return StateError(f'runs cannot {self.what} by "{path}": {reason}; {self.way_out}')
+
+
+class Meeting:
+    """One run among those that live and meet on a ground, in one thread: who is there, what they claim, who is woken.
+
+    What a run has by its claims it has until it is dead, and what it left running has been ended.
+    """
+
+    def __init__(self, ground: Ground, claims: Claims) -> None:
+        self._ground = ground
+        self._folder = ground.folder
+        self._claims = claims
+        self._peers: dict[str, _Peer] = {}
+        self._mutex = _Mutex(ground)
+        self._file = -1
+        self._epoll = select.epoll()
+        self.life = -1
+        """To be handed to the guard, as the run's lock is: all stays claimed while a process has it open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def fd(self) -> int:
+        """Becomes readable when it is worth asking again: another run has given something back, or has ended."""
+        return self._epoll.fileno()
+
+    def woken(self) -> None:
+        """To be called when `fd` is readable, before asking again. Raises StateError."""
+        try:
+            os.read(self.life, ROOM)
+        except BlockingIOError:  # it is the death of another that is told
+            pass
+        with self._mutex:
+            self._look()
+            if _read(self._path()) != self._claims.to_bytes():  # damaged: who saw it has rung
+                os.close(self._file)
+                self._make_file()
+                self._ring()
+
+    def close(self) -> None:
+        """Give back all and leave. Where the files cannot be removed, the next run does."""
+        if self.life < 0:
+            return
+        try:
+            with self._mutex:
+                self._look()
+                # The FIFO last: by it a file that was left is found.
+                for path in (self._path(), self._path(LIFE)):
+                    os.unlink(path)
+                self._ring()
+        except StateError:
+            pass
+        finally:
+            self._let_go()
+
+    def _come(self) -> None:
+        """Be there from now on. Raises StateError."""
+        try:
+            self._ground.prepare()
+            with self._mutex:
+                self._appear()
+                self._look()
+                self._ring()  # who waits is to know of us
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _unknown(self, name: str) -> Holder:
+        """One that lives, and cannot be told more of. It was rung, and mends its claims."""
+        return Holder(f'a run whose claims ("{self._folder}/{name}") are damaged, or of a newer wfctl', 0, "")
+
+    def _path(self, suffix: str = "") -> str:
+        return f"{self._folder}/{self._claims.nonce}{suffix}"
+
+    def _appear(self) -> None:
+        """Make our files. The FIFO first, and open: without it the claims would be nobody's."""
+        life = self._path(LIFE)
+        os.mkfifo(life, 0o600)
+        os.chmod(life, 0o600)  # the umask may have taken away even the owner's rights
+        self.life = os.open(life, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._epoll.register(self.life, select.EPOLLIN)
+        self._make_file()
+
+    def _make_file(self) -> None:
+        try:
+            os.unlink(self._path())
+        except FileNotFoundError:
+            pass
+        self._file = os.open(self._path(), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        os.fchmod(self._file, 0o600)
+        self._write()
+
+    def _write(self) -> None:
+        line = self._claims.to_bytes() + b"\n"
+        # Only the first line counts, so what is longer need not be cut. Nobody reads meanwhile, and who dies in it is
+        # dead before its claims are looked at.
+        if os.pwrite(self._file, line.ljust(ROOM), 0) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _look(self) -> list[Claims]:
+        """The other runs that live, with their claims as they are now. What the dead have left is ended and removed."""
+        names = {name.removesuffix(LIFE) for name in os.listdir(self._folder) if name.endswith(LIFE)}
+        if self._claims.nonce not in names:
+            raise StateError(f'"{self._folder}" was emptied while a run shares by it; end all that do, then try again')
+        names.remove(self._claims.nonce)
+        for name in self._peers.keys() - names:
+            self._forget(name)
+        for name in names - self._peers.keys():
+            self._meet(name)
+        dead = {fd for fd, event in self._epoll.poll(0) if event & select.EPOLLERR}
+        for name, peer in [*self._peers.items()] if dead else ():
+            if peer.bell in dead:
+                self._bury(name)
+        for name, peer in self._peers.items():
+            line = _read(f"{self._folder}/{name}")
+            if line != peer.line:
+                peer.line, peer.claims = line, Claims.from_bytes(name, line)
+            if peer.claims is None:
+                ring_at(peer.bell)
+        return [peer.claims for peer in self._peers.values() if peer.claims is not None]
+
+    def _meet(self, name: str) -> None:
+        try:
+            bell = os.open(f"{self._folder}/{name}{LIFE}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                self._bury(name)
+            elif error.errno != errno.ENOENT:  # removed by hand
+                raise
+            return
+        self._peers[name] = _Peer(bell)
+        self._epoll.register(bell, 0)  # its end is told without being asked for
+
+    def _forget(self, name: str) -> None:
+        peer = self._peers.pop(name, None)
+        if peer is not None:
+            self._epoll.unregister(peer.bell)  # a child on its way to its program may have a copy of it
+            os.close(peer.bell)
+
+    def _bury(self, name: str) -> None:
+        """Remove what a dead run has left: first the processes that may still use what it held."""
+        claims = Claims.from_bytes(name, _read(f"{self._folder}/{name}"))
+        if claims is not None and claims.roster and any(claims.held.values()):
+            _end_what_is_left(claims.roster, name)
+        for path in (f"{self._folder}/{name}", f"{self._folder}/{name}{LIFE}"):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass
+        self._forget(name)
+
+    def _ring(self) -> None:
+        """Wake all that wait, and were there at the last look."""
+        for peer in self._peers.values():
+            if peer.claims is not None and peer.claims.waits:
+                ring_at(peer.bell)
+
+    def _let_go(self) -> None:
+        for name in [*self._peers]:
+            self._forget(name)
+        self._epoll.close()
+        for fd in (self._file, self.life):
+            if fd >= 0:
+                os.close(fd)
+        self._file = self.life = -1
+
+
+class Leases(Meeting):
     """The leases of one run. Use as `with Leases.join(…) as leases:`, in one thread.
 
     A start is a wish: what `take` refuses is asked for again when `fd` was readable and `woken` was called; `wait_for`
@@ -69,16 +287,9 @@ class Leases:
     """
 
     def __init__(self, folder: Path, claims: Claims, lock: str) -> None:
-        self._folder = folder
-        self._claims = claims
+        super().__init__(Ground(folder, "share resources", WAY_OUT), claims)
         self._lock = lock
         self._taken: dict[int, Lease] = {}
-        self._peers: dict[str, _Peer] = {}
-        self._mutex = _Mutex(folder)
-        self._file = -1
-        self._epoll = select.epoll()
-        self.life = -1
-        """To be handed to the guard, as the run's lock is: all stays claimed while a process has it open."""
 
     @classmethod
     def join(
@@ -102,27 +313,8 @@ class Leases:
         known = {**shares, _LOCK + lock: Share(1)} if lock else dict(shares)
         claims = Claims(nonce, tuple(outer), holder, roster, known, {}, {}, {}, 0)
         leases = cls(folder, claims, lock)
-        try:
-            _prepare(folder)
-            with leases._mutex:
-                leases._appear()
-                leases._look()
-                leases._ring()  # who waits is to know of us
-        except BaseException:
-            leases._let_go()
-            raise
+        leases._come()
         return leases
-
-    def __enter__(self) -> Leases:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def fd(self) -> int:
-        """Becomes readable when it is worth asking again: another run has given something back, or has ended."""
-        return self._epoll.fileno()
 
     def take(self, wants: Mapping[str, int]) -> Lease | Refused:
         """Take all of that at once, or nothing: amounts by name, of what was named to `join`.
@@ -177,20 +369,7 @@ class Leases:
             mine.waits, mine.ticket = wants, ticket
             self._write()
             if wants and not self._holders(wants, others):
-                _ring_at(self.life)  # it came free since it was refused
-
-    def woken(self) -> None:
-        """To be called when `fd` is readable, before asking again. Raises StateError."""
-        try:
-            os.read(self.life, _ROOM)
-        except BlockingIOError:  # it is the death of another that is told
-            pass
-        with self._mutex:
-            self._look()
-            if _read(self._path()) != self._claims.to_bytes():  # damaged: who saw it has rung
-                os.close(self._file)
-                self._make_file()
-                self._ring()
+                ring_at(self.life)  # it came free since it was refused
 
     def hold(self, on_busy: str = "wait", tell: Callable[[str], None] = lambda text: None) -> bool:
         """Take the lock that was named to `join`, for as long as this run lives.
@@ -215,136 +394,21 @@ class Leases:
             self.woken()
         return True
 
-    def close(self) -> None:
-        """Give back all and leave. Where the files cannot be removed, the next run does."""
-        if self.life < 0:
-            return
-        try:
-            with self._mutex:
-                self._look()
-                # The FIFO last: by it a file that was left is found.
-                for path in (self._path(), self._path(_LIFE)):
-                    os.unlink(path)
-                self._ring()
-        except StateError:
-            pass
-        finally:
-            self._let_go()
-
     def _holders(self, wants: Mapping[str, int], others: Sequence[Claims]) -> list[Holder]:
         """The runs because of which it cannot be taken now, by their ids."""
-        # What somebody holds whose claims are damaged is not known. It was rung, and mends them.
-        damaged = [
-            Holder(f'a run whose claims ("{self._folder}/{name}") are damaged, or of a newer wfctl', 0, "")
-            for name, peer in self._peers.items()
-            if peer.claims is None
-        ]
+        # What somebody holds whose claims are damaged is not known.
+        damaged = [self._unknown(name) for name, peer in self._peers.items() if peer.claims is None]
         found = [claims.holder for claims in against(self._claims, wants, others)]
         return sorted([*damaged, *found], key=lambda holder: holder.run)
 
-    # -- the files -------------------------------------------------------------------------------------------
-
-    def _path(self, suffix: str = "") -> str:
-        return f"{self._folder}/{self._claims.nonce}{suffix}"
-
-    def _appear(self) -> None:
-        """Make our files. The FIFO first, and open: without it the claims would be nobody's."""
-        life = self._path(_LIFE)
-        os.mkfifo(life, 0o600)
-        os.chmod(life, 0o600)  # the umask may have taken away even the owner's rights
-        self.life = os.open(life, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        self._epoll.register(self.life, select.EPOLLIN)
-        self._make_file()
-
-    def _make_file(self) -> None:
-        try:
-            os.unlink(self._path())
-        except FileNotFoundError:
-            pass
-        self._file = os.open(self._path(), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        os.fchmod(self._file, 0o600)
-        self._write()
-
-    def _write(self) -> None:
-        line = self._claims.to_bytes() + b"\n"
-        # Only the first line counts, so what is longer need not be cut. Nobody reads meanwhile, and who dies in it is
-        # dead before its claims are looked at.
-        if os.pwrite(self._file, line.ljust(_ROOM), 0) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def _look(self) -> list[Claims]:
-        """The other runs that live, with their claims as they are now. What the dead have left is ended and removed."""
-        names = {name.removesuffix(_LIFE) for name in os.listdir(self._folder) if name.endswith(_LIFE)}
-        if self._claims.nonce not in names:
-            raise StateError(f'"{self._folder}" was emptied while a run shares by it; end all that do, then try again')
-        names.remove(self._claims.nonce)
-        for name in self._peers.keys() - names:
-            self._forget(name)
-        for name in names - self._peers.keys():
-            self._meet(name)
-        dead = {fd for fd, event in self._epoll.poll(0) if event & select.EPOLLERR}
-        for name, peer in [*self._peers.items()] if dead else ():
-            if peer.bell in dead:
-                self._bury(name)
-        for name, peer in self._peers.items():
-            line = _read(f"{self._folder}/{name}")
-            if line != peer.line:
-                peer.line, peer.claims = line, Claims.from_bytes(name, line)
-            if peer.claims is None:
-                _ring_at(peer.bell)
-        return [peer.claims for peer in self._peers.values() if peer.claims is not None]
-
-    def _meet(self, name: str) -> None:
-        try:
-            bell = os.open(f"{self._folder}/{name}{_LIFE}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                self._bury(name)
-            elif error.errno != errno.ENOENT:  # removed by hand
-                raise
-            return
-        self._peers[name] = _Peer(bell)
-        self._epoll.register(bell, 0)  # its end is told without being asked for
-
-    def _forget(self, name: str) -> None:
-        peer = self._peers.pop(name, None)
-        if peer is not None:
-            self._epoll.unregister(peer.bell)  # a child on its way to its program may have a copy of it
-            os.close(peer.bell)
-
-    def _bury(self, name: str) -> None:
-        """Remove what a dead run has left: first the processes that may still use what it held."""
-        claims = Claims.from_bytes(name, _read(f"{self._folder}/{name}"))
-        if claims is not None and claims.roster and any(claims.held.values()):
-            _end_what_is_left(claims.roster, name)
-        for path in (f"{self._folder}/{name}", f"{self._folder}/{name}{_LIFE}"):
-            try:
-                os.unlink(path)
-            except FileNotFoundError:
-                pass
-        self._forget(name)
-
-    def _ring(self) -> None:
-        """Wake all that wait, and were there at the last look."""
-        for peer in self._peers.values():
-            if peer.claims is not None and peer.claims.waits:
-                _ring_at(peer.bell)
-
-    def _let_go(self) -> None:
-        for name in [*self._peers]:
-            self._forget(name)
-        self._epoll.close()
-        for fd in (self._file, self.life):
-            if fd >= 0:
-                os.close(fd)
-        self._file = self.life = -1
 
 
 class _Mutex:
     """One run at a time looks and writes; the kernel frees it when that one dies. OSErrors come out as StateErrors."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = f"{folder}/mutex"
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._path = f"{ground.folder}/mutex"
         self._fd = -1
 
     def __enter__(self) -> None:
@@ -356,7 +420,7 @@ class _Mutex:
                     return
                 os.close(self._fd)
         except OSError as error:
-            raise _refusal(Path(self._path), error) from None
+            raise self._ground.refusal(Path(self._path), error) from None
 
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -372,7 +436,7 @@ class _Mutex:
         fcntl.flock(self._fd, fcntl.LOCK_UN)
         os.close(self._fd)
         if isinstance(error, OSError):
-            raise _refusal(Path(self._path).parent, error) from None
+            raise self._ground.refusal(self._ground.folder, error) from None
 
 
 def folder(environ: Mapping[str, str]) -> Path:
@@ -391,58 +455,32 @@ def folder(environ: Mapping[str, str]) -> Path:
         except KeyError:  # containers run with numbers that no user has
             home = environ.get("HOME", "")
         if not os.path.isabs(home):
-            raise StateError(f"there is no home folder where runs could share resources; {_WAY_OUT}")
+            raise StateError(f"there is no home folder where runs could share resources; {WAY_OUT}")
         state = f"{home}/.local/state"
     return Path(state, "wfctl", "leases", boot_id() or os.uname().nodename)
 
 
-_WAY_OUT = "set XDG_STATE_HOME to a folder of yours, the same for all runs that share"
-
-
-def _refusal(path: Path, error: OSError) -> StateError:
-    reason = (error.strerror or str(error)).lower()
-    return StateError(f'runs cannot share resources by "{path}": {reason}; {_WAY_OUT}')
-
-
-def _prepare(folder: Path) -> None:
-    """Make the folder, see that it is ours alone, and remove those of former boots. Raises StateError."""
-    try:
-        folder.parents[2].mkdir(parents=True, exist_ok=True)
-        for path in (folder.parents[1], folder.parent, folder):
-            try:
-                path.mkdir(0o700)
-                path.chmod(0o700)  # the umask may have taken away even the owner's rights
-            except FileExistsError:
-                _check(path)
-        for name in os.listdir(folder.parent):
-            if name != folder.name:
-                _remove_old(folder.parent / name)
-    except OSError as error:
-        raise _refusal(folder, error) from None
-
-
-def _check(path: Path) -> None:
+def _fault(path: Path) -> str:
+    """What forbids to trust a folder; "" for nothing."""
     found = os.lstat(path)
-    fault = ""
     if stat.S_ISLNK(found.st_mode):
-        fault = "is a symlink"
-    elif not stat.S_ISDIR(found.st_mode):
-        fault = "is not a folder"
-    elif found.st_uid != os.geteuid():
-        fault = f"belongs to another user (uid {found.st_uid})"
-    elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        fault = f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})"
-    if fault:
-        raise StateError(f'runs cannot share resources by "{path}": it {fault}; remove it, or {_WAY_OUT}')
+        return "is a symlink"
+    if not stat.S_ISDIR(found.st_mode):
+        return "is not a folder"
+    if found.st_uid != os.geteuid():
+        return f"belongs to another user (uid {found.st_uid})"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})"
+    return ""
 
 
 def _remove_old(path: Path) -> None:
     """Remove the folder of another boot, if for long no run has come or gone there: it may be another machine's."""
     try:
         if time.time() - os.lstat(path).st_mtime > _OLD:
-            for name in os.listdir(path):
-                os.unlink(path / name)
-            os.rmdir(path)
+            import shutil
+
+            shutil.rmtree(path, ignore_errors=True)
     except OSError:
         pass
 
@@ -478,7 +516,8 @@ def _read(path: str) -> bytes:
     return line if newline else b""
 
 
-def _ring_at(bell: int) -> None:
+def ring_at(bell: int) -> None:
+    """Wake the run that has this bell, or our own by its `life`."""
     try:
         os.write(bell, b"!")
     except (BlockingIOError, BrokenPipeError):  # it has been rung often enough; or it is dead
