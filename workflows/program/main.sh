@@ -1,0 +1,5 @@
+# The program: greets everybody.
+
+for name in $(words); do
+    text "$1" "$name"
+done

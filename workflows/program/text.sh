@@ -1,0 +1,5 @@
+# How a greeting reads.
+
+text() {
+    printf '%s, %s\n' "$1" "$2"
+}

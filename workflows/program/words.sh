@@ -1,0 +1,5 @@
+# Who is greeted.
+
+words() {
+    echo Ada Grace
+}
