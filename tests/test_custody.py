@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import CHILD, Command
 from tests.helpers import processes
-from wfctl import app, custody, sweep
+from wfctl import custody, sweep, upkeep
 from wfctl.custody import Custody
 from wfctl.errors import BusyError, ExitCode, StateError
 from wfctl.leases import Meeting
@@ -152,7 +152,7 @@ def test_what_cannot_be_ended_of_another_run_is_a_warning_and_that_run_is_kept(
 ) -> None:
     left = plant()
     said: list[str] = []
-    gone = app.clean(Store(tmp_path / ".wfctl"), older_than=0, keep_last=0, dry_run=False, warn=said.append)
+    gone = upkeep.clean(Store(tmp_path / ".wfctl"), older_than=0, keep_last=0, dry_run=False, warn=said.append)
     assert gone == []
     assert len(said) == 1
     assert f"cannot be ended: {left.pid} (" in said[0]

@@ -18,9 +18,11 @@ ENDED: dict[str, Any] = {
 FULL: list[ev.Event] = [
     ev.RunStarted(
         time=1.0, run="r", workflow="w", file="w.yaml", digest="d", definition="w.json", request={"params": {"n": 3}},
-        given={"a": [1, None]}, of="other", no_wait=True, version="1",
+        given={"a": [1, None]}, of="other", no_wait=True, forced=("a",), version="1",
     ),
-    ev.RunResumed(time=1.0, again=("a", "b"), no_wait=True, version="1"),
+    ev.RunResumed(time=1.0, again=("a", "b"), checkpoint="a", no_wait=True, version="1"),
+    ev.FilesPutBack(time=1.0, checkpoint="a"),
+    ev.CheckpointSaved(time=1.0, node="a", files={"raw.csv": ["0f" * 32, 0o644, 12]}),
     ev.RunUpdated(time=1.0, digest="d", definition="w.json", request={}),
     ev.RunPlanned(time=1.0, reason="drift", order=("a", "b"), start=(0.0, 2.5), estimates=(2.5, 1.0)),
     ev.RunStopping(time=1.0, signal=2, at_once=True),
@@ -34,14 +36,15 @@ FULL: list[ev.Event] = [
     ev.NodeReady(time=1.0, node="a"),
     ev.NodeOpened(time=1.0, node="a", items=[["k", {"x": 1}], ["l", 2]], assumed=True),
     ev.NodeAsked(time=1.0, node="a", message="go on?", choices=("yes", "no"), until=3.5),
-    ev.NodeStarted(time=1.0, node="a", attempt=1, writes={"raw": "work/raw.csv"}),
+    ev.NodeWaiting(time=1.0, node="a", holder="run x", key="0f"),
+    ev.NodeStarted(time=1.0, node="a", attempt=1, writes={"raw": "work/raw.csv"}, key="0f", why={"word": "never"}),
     ev.NodeSucceeded(time=1.0, **ENDED, output={"rows": 3}, stored=True, won=("k",)),
     ev.NodeRetrying(time=1.0, **ENDED, retry_at=2.25, unknown=True),
     ev.NodeFailed(time=1.0, **ENDED, timed_out=True, unknown=True),
     ev.NodeInterrupted(time=1.0, **ENDED),
     ev.NodeCancelled(time=1.0, node="a", reason="run_failing", seconds=2.0),
     ev.NodeSkipped(time=1.0, node="a", reason="when"),
-    ev.NodeServed(time=1.0, node="a", output=7, stored=True, of="other"),
+    ev.NodeServed(time=1.0, node="a", output=7, stored=True, of="other", key="0f", made=0.25),
 ]  # fmt: skip
 
 

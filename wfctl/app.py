@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from wfctl import __version__, flow, graph, history, instant, machine
 from wfctl import events as ev
-from wfctl.driver import Watching, drive, fetch, pin, places
+from wfctl.driver import Watching, drive, fetch, keeps, pin, places
 from wfctl.errors import ExitCode, Fault, Invalid, Problem, StateError, UsageError
 from wfctl.experience import Experience
 from wfctl.history import Record
@@ -27,6 +27,7 @@ from wfctl.state import RunState, RunStatus
 from wfctl.store import RunFolder, Store
 
 if TYPE_CHECKING:
+    from wfctl.engine import Plotter
     from wfctl.forecast import Forecast
     from wfctl.renderers.picture import Picture
     from wfctl.search import Search
@@ -51,6 +52,8 @@ class Asked:
     env_file: str | None = None
     optimize: Search | None = None
     no_wait: bool = False
+    force: Sequence[str] = ()
+    """Nodes that run although a result of theirs is kept; `*` for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,12 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
     wanted = [name for name, planned in plan.nodes.items() if planned.given]
     if of is not None and not wanted:
         raise UsageError("--of gives the outputs of what is left out, and nothing is; add --from, --only or --until")
-    given = _given(plan, store, of, wanted)
+    _check_forced(asked.force, plan)
+    given = _given(plan, store, of, wanted) if of is not None else _kept(opened, request, store, wanted)
+    if keeps(plan):
+        from wfctl import upkeep
+
+        upkeep.limits(os.environ)  # what is wrong there is told before anything runs
     if not os.path.isdir(plan.root):  # told before there is a run
         raise UsageError(f'there is no folder "{plan.root}"; make it, or correct root')
     secrets = _secrets(opened, variables) if plan.secrets else None
@@ -120,12 +128,13 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
         request=history.request_to_data(request),
         of=of,
         no_wait=asked.no_wait,
+        forced=tuple(asked.force),
         version=__version__,
     )
     state = RunState(plan)
     state.id = folder.id
     record = Record(folder, state, [started])
-    facts: list[ev.Event] = [started, *_served(given, of, now)]
+    facts: list[ev.Event] = [started, *_served(given, now)]
     if course is not None:
         facts.append(replace(course, time=now))
     return Outcome(record, drive(record, writer, facts, watching, variables=variables, secrets=secrets))
@@ -138,6 +147,7 @@ def resume(
     *,
     update: bool = False,
     start_from: Sequence[str] = (),
+    checkpoint: str | None = None,
     env_file: str | None = None,
     no_wait: bool = False,
 ) -> Outcome:
@@ -159,10 +169,31 @@ def resume(
             record = history.open_run(folder, take, cache)
         custody.end_own(folder, watching.warn)  # before anything is scheduled: a node is never alive twice
         custody.end_others(store, watching.warn)
-        return _go_on(record, store, writer, watching, update, tuple(start_from), variables, no_wait)
+        if checkpoint is not None:
+            _check_checkpoint(checkpoint, record)
+        again = _Again(tuple(start_from), checkpoint or "")
+        return _go_on(record, store, writer, watching, update, again, variables, no_wait)
     finally:
         if writer is not None:
             writer.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """What a person wants to run once more: these nodes, or all that has ended after a checkpoint."""
+
+    nodes: tuple[str, ...]
+    checkpoint: str
+
+
+def _check_checkpoint(name: str, record: Record) -> None:
+    """Raises UsageError where a run has no checkpoint of that name."""
+    known = record.state.checkpoints
+    if name not in known:
+        from wfctl.errors import nearest
+
+        hint = nearest(name, known) or (f"there are {', '.join(known)}" if known else "it has none")
+        raise UsageError(f'no checkpoint "{name}" in run {record.folder.id}; {hint}')
 
 
 def _go_on(
@@ -171,11 +202,11 @@ def _go_on(
     writer: Any,
     watching: Watching,
     update: bool,
-    again: tuple[str, ...],
+    wanted: _Again,
     variables: Mapping[str, str],
     no_wait: bool,
 ) -> Outcome:
-    state, folder = record.state, record.folder
+    state, folder, again = record.state, record.folder, wanted.nodes
     now = max(time.time(), state.time)
     facts: list[ev.Event] = []
     differs = _file_differs(record)
@@ -192,7 +223,7 @@ def _go_on(
             raise UsageError(f'--from: "{name}" was left out of this run; start another with `wfctl run`')
     if differs and not update:
         watching.warn(differs)
-    if succeeded and not again and not updated:
+    if succeeded and not again and not updated and not wanted.checkpoint and not state.putting_back:
         watching.warn(f"run {folder.id} has succeeded; there is nothing left to do")
         return Outcome(record, ExitCode.OK)
     secrets = _secrets_again(record, plan, variables)
@@ -205,10 +236,11 @@ def _go_on(
             watching.warn(f"changed but succeeded before, so not run again: {names}; add --from {stale[0]} for that")
         facts.append(event)
     folder.make_folders()
-    facts.append(ev.RunResumed(time=now, again=again, no_wait=no_wait, version=__version__))
+    facts.append(
+        ev.RunResumed(time=now, again=again, checkpoint=wanted.checkpoint, no_wait=no_wait, version=__version__)
+    )
     missing = [n for n, p in plan.nodes.items() if p.given and not (n in state.nodes and state.nodes[n].state in DONE)]
-    served = _given(plan, store, record.first.of, missing)
-    facts += _served(served, record.first.of, now)
+    facts += _served(_given(plan, store, record.first.of, missing), now)
     new_plan = plan if updated else None
     return Outcome(record, drive(record, writer, facts, watching, new_plan, variables, secrets))
 
@@ -242,29 +274,53 @@ def _recall(store: Store) -> Recall:
     return Recall(store.cache / "flows", f"{__version__}\n{load.schema_text()}".encode())
 
 
-def _given(plan: Plan, store: Store, of: str | None, wanted: Sequence[str]) -> dict[str, object]:
+def _check_forced(names: Sequence[str], plan: Plan) -> None:
+    """Raises UsageError for a node to be forced that is not there. Items may be known only in the run."""
+    for name in names:
+        if name != "*" and name not in plan.nodes and name.partition("[")[0] not in plan.nodes:
+            from wfctl.errors import nearest
+
+            hint = nearest(name, plan.nodes) or "`wfctl graph` shows the nodes"
+            raise UsageError(f'--force: no node named "{name}"; {hint}')
+
+
+def _kept(opened: flow.Flow, request: Request, store: Store, wanted: Sequence[str]) -> dict[str, ev.NodeServed]:
+    """The kept results of nodes that are left out and whose output is wanted. Raises UsageError where one has none."""
+    if not wanted:
+        return {}
+    whole = flow.planned(opened, replace(request, start_from=(), until=(), only=()))
+    found = _foreseen(whole, store).kept_outputs(wanted)
+    if missing := [name for name in wanted if name not in found]:
+        names = ", ".join(missing[:10])
+        what = "left out, but what runs needs their output, and no result is kept that holds"
+        raise UsageError(f"{what}: {names}; name a run that has it: --of ID")
+    return found
+
+
+def _given(plan: Plan, store: Store, of: str | None, wanted: Sequence[str]) -> dict[str, ev.NodeServed]:
     """The outputs of the wanted nodes from the run `of`. Raises UsageError for one that is not there."""
     if not wanted:
         return {}
     if of is None:
         names = ", ".join(wanted[:10])
-        raise UsageError(f"left out, but what runs needs their output: {names}; name a run that has it: --of ID")
+        raise UsageError(f"left out, but what runs needs their output: {names}; start another run with `wfctl run`")
     past = history.open_run(store.find_run(of))
     if past.plan.name != plan.name:
         what = f'run {past.folder.id} is of another workflow, "{past.plan.name}"'
         raise UsageError(f'{what}; name one of "{plan.name}" (`wfctl runs --workflow {plan.name}`)')
-    found: dict[str, object] = {}
+    found: dict[str, ev.NodeServed] = {}
     for name in wanted:
         run_ = past.state.nodes.get(name)
         if run_ is None or run_.state not in DONE:
             how = "does not have it" if run_ is None else f"has it {run_.state}"
             raise UsageError(f'"{name}" is left out, and run {past.folder.id} {how}; run it too, or name another run')
-        found[name] = fetch(past.folder, run_.output, run_.stored)
+        output = fetch(past.folder, run_.output, run_.stored)
+        found[name] = ev.NodeServed(time=0.0, node=name, output=output, of=past.folder.id)
     return found
 
 
-def _served(given: Mapping[str, object], of: str | None, now: float) -> list[ev.Event]:
-    return [ev.NodeServed(time=now, node=name, output=output, of=of or "") for name, output in given.items()]
+def _served(given: Mapping[str, ev.NodeServed], now: float) -> list[ev.Event]:
+    return [replace(served, time=now) for served in given.values()]
 
 
 def _update(record: Record, now: float, variables: Mapping[str, str]) -> tuple[ev.RunUpdated, Plan, list[str]]:
@@ -425,14 +481,43 @@ def validate(files: Sequence[str], env_file: str | None = None) -> list[Fault]:
 def plan(asked: Asked, store: Store, explain: str | None = None) -> Forecast:
     """The predicted timeline, and why one node stands where it does in it. Raises Invalid, UsageError."""
     from wfctl.course import plot
-    from wfctl.forecast import forecast
 
     def plotted(state: RunState, now: float, reason: str) -> ev.RunPlanned | None:
         return plot(state, now, reason, asked.optimize if reason == "start" else None)
 
     opened = flow.read(asked.file, asked.settings)
-    found = forecast(flow.planned(opened, _request(opened, asked, _variables(asked.env_file), store)), explain, plotted)
+    planned = flow.planned(opened, _request(opened, asked, _variables(asked.env_file), store))
+    _check_forced(asked.force, planned)
+    found = _foreseen(planned, store, explain, plotted, asked.force)
     return replace(found, search=asked.optimize.document()) if asked.optimize is not None else found
+
+
+def _foreseen(
+    plan: Plan,
+    store: Store,
+    explain: str | None = None,
+    plotted: Plotter | None = None,
+    forced: Sequence[str] = (),
+) -> Forecast:
+    """What a run of the plan would do, with the results that are kept now."""
+    from wfctl.forecast import forecast
+
+    if not keeps(plan):
+        return forecast(plan, explain, plotted)
+    from wfctl import plugins, results
+
+    shelves = results.shelves(store.path, os.environ, make=False)
+    try:
+        return forecast(
+            plan,
+            explain,
+            plotted,
+            lambda state, during: results.Results(plan, state, during, plugins.kind, shelves),
+            forced,
+        )
+    finally:
+        for shelf in shelves.values():
+            shelf.close()
 
 
 def sound(file: str) -> Plan:
@@ -467,6 +552,11 @@ def explain(run_id: str, node: str, store: Store) -> dict[str, Any]:
     state = record.state
     now = round((time.time() if state.finished is None else state.finished) - state.started, 6)
     return explain_.document(record.plan, state, node, now, record.status())
+
+
+def why(run_id: str, node: str, store: Store) -> dict[str, Any]:
+    """Why a node of a run ran or was served, as it was recorded then. Raises UsageError."""
+    return history.why_document(open_record(run_id, store), node)
 
 
 def runs(store: Store, *, failed: bool = False, workflow: str | None = None) -> list[dict[str, Any]]:
@@ -546,63 +636,6 @@ def answer(run_id: str, node: str, choice: str, reason: str, store: Store) -> An
         with suppress(ProcessLookupError):
             os.kill(held.pid, signal.SIGCONT)  # it looks for what was left; to a stranger it would mean nothing
     return Answered(record.folder.id, held is not None)
-
-
-def clean(
-    store: Store, *, older_than: float, keep_last: int, dry_run: bool, warn: Callable[[str], None]
-) -> list[str]:
-    """Remove runs that ended long ago; the ids of those that went, or would go.
-
-    Those that run, or have left processes that cannot be ended, always stay."""
-    from wfctl import custody, journal
-    from wfctl.errors import BusyError
-
-    store.check()
-    if not dry_run:
-        custody.end_others(store, warn)
-    now = time.time()
-    gone = []
-    for folder in store.run_folders()[keep_last:]:
-        try:
-            age = now - folder.journal.stat().st_mtime
-            if age < older_than or journal.held_by(folder) or (folder.has_roster and not dry_run):
-                continue
-            if _is_open(folder):
-                warn(f"run {folder.id} stays: it has prepared transactions; `wfctl resume {folder.id}` ends them")
-                continue
-        except OSError:
-            continue
-        except StateError as error:
-            warn(str(error))
-            continue
-        if not dry_run:
-            try:
-                store.remove(folder.id)
-            except BusyError:
-                continue
-        gone.append(folder.id)
-    if not dry_run:
-        store.sweep(now)
-        _forget(store, gone)
-    return gone
-
-
-def _is_open(folder: RunFolder) -> bool:
-    """Whether a run has prepared transactions that only it knows. Looked at where its words speak of such at all."""
-    return b'"prepares":true' in folder.journal.read_bytes() and bool(history.open_run(folder).state.prepared)
-
-
-def _forget(store: Store, runs: Sequence[str]) -> None:
-    """Drop the checkpoints of runs that are gone."""
-    if not runs or not os.path.exists(store.cache / "cache.db"):
-        return
-    from wfctl.cache import Cache
-
-    cache = Cache.open(store.cache)
-    if cache is not None:
-        for run_id in runs:
-            cache.forget(run_id)
-        cache.close()
 
 
 def output(run_id: str, node: str | None, store: Store) -> object:

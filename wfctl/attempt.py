@@ -67,14 +67,14 @@ class Attempts:
                 continue
             env[name] = values.checked(expr.as_text(expr.evaluate_value(value, names)), f"env.{name}")
         if node.dynamic and node.reads:  # what is known before the run was looked at then
-            tuple(self.paths(planned, node.reads, names, "reads"))
-        writes = tuple(self.paths(planned, node.writes, names, "writes")) if node.writes else ()
+            tuple(declared(self._plan, planned, names, "reads"))
+        writes = tuple(declared(self._plan, planned, names, "writes")) if node.writes else ()
         files = {}
         if node.stdin is not None:
             files[place.stdin] = values.as_bytes(expr.evaluate_value(node.stdin, names))
         cwd = planned.scope.base or None
         if node.cwd is not None:
-            cwd = self._path(planned, expr.evaluate_value(node.cwd, names), "cwd")
+            cwd = _path(self._plan, planned, expr.evaluate_value(node.cwd, names), "cwd")
         job = Job(
             id=f"{self._run_id}/{planned.id}/{attempt}",
             node=planned.id,
@@ -142,19 +142,21 @@ class Attempts:
             return self._plan.grace if limit is None else min(limit, self._plan.grace)
         return limit
 
-    def paths(self, planned: Planned, value: object, names: Mapping[str, object], key: str) -> Iterator[str]:
-        """The paths under `reads` or `writes`, relative to the root."""
-        evaluated = expr.evaluate_value(value, names)
-        parts = evaluated.values() if isinstance(evaluated, dict) else evaluated
-        for part in parts if not isinstance(parts, str) else [parts]:  # type: ignore[attr-defined]
-            for path in part if isinstance(part, list) else [part]:
-                yield self._path(planned, path, key)
 
-    def _path(self, planned: Planned, path: object, key: str) -> str:
-        try:
-            return based(confined(path, self._plan.root), planned.scope.base)
-        except ValueError as error:
-            raise expr.ExpressionError(f"{key}: {error}") from None
+def declared(plan: Plan, planned: Planned, names: Mapping[str, object], key: str) -> Iterator[str]:
+    """The paths under `reads` or `writes` of a node, relative to the root. Raises ExpressionError."""
+    evaluated = expr.evaluate_value(getattr(planned.node, key), names)
+    parts = evaluated.values() if isinstance(evaluated, dict) else evaluated
+    for part in parts if not isinstance(parts, str) else [parts]:  # type: ignore[attr-defined]
+        for path in part if isinstance(part, list) else [part]:
+            yield _path(plan, planned, path, key)
+
+
+def _path(plan: Plan, planned: Planned, path: object, key: str) -> str:
+    try:
+        return based(confined(path, plan.root), planned.scope.base)
+    except ValueError as error:
+        raise expr.ExpressionError(f"{key}: {error}") from None
 
 
 def _limits(node: Node) -> Limits | None:

@@ -1,6 +1,6 @@
-"""Keep what may be lost: checkpoints of runs, in a database that only ever yields checked JSON.
+"""Keep what may be lost: kept results and checkpoints of runs, in a database that only ever yields checked JSON.
 
-Knows nothing of what a state means. Losing all of it loses no work: the journal decides."""
+Knows nothing of what a state or a key means. Losing all of it loses no work of a run: the journal decides."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     import diskcache
@@ -35,6 +38,49 @@ class Checkpoint:
     position: int
     chain: str
     state: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What is kept of one success: `key` is what it is served under, and `parts` are what that was made of."""
+
+    key: str
+    workflow: str
+    node: str
+    run: str
+    attempt: int
+    at: float
+    """When it succeeded, in seconds since the epoch."""
+    seconds: float
+    exit_code: int | None
+    output: Any = None
+    blob: str = ""
+    """The hash of the file that has the output as JSON, where it is a large one."""
+    size: int = 0
+    """Bytes of the files that are saved for it."""
+    parts: Mapping[str, Any]
+    writes: Mapping[str, list[Any]]
+    """What it had written, by path: hash, mode and size."""
+    saved: bool = False
+    """Whether these files are saved."""
+
+    @property
+    def blobs(self) -> list[str]:
+        """The saved files that it leans on."""
+        files = [digest for digest, _, _ in self.writes.values()] if self.saved else []
+        return [*files, self.blob] if self.blob else files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelved:
+    """What is kept, to be listed: a result without its output, or a failure as it was recorded. `used` is when it was
+    made or served last, `bytes` what it takes in the database and beside it."""
+
+    key: str
+    used: float
+    bytes: int
+    kept: Kept | None
+    failure: Mapping[str, Any] | None = None
 
 
 class Cache:
@@ -96,6 +142,107 @@ class Cache:
                 self._recover(error)
         self._next_slot.pop(run, None)
 
+    # -- results
+
+    def result(self, key: str) -> Kept | None:
+        """What is kept under a key."""
+        row = self._get(_RESULT + key)
+        if isinstance(row, dict) and row.get("beside"):
+            output = self._get(_OUTPUT + key, _NOTHING)
+            return None if output is _NOTHING else _kept(key, {**row, "output": output})
+        return _kept(key, row)
+
+    def keep(self, results: Sequence[Kept], lasts: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> bool:
+        """Keep results in place of what was under their keys, failures too; and by the place of a node what it had
+        last. Whether all of it is kept: it is, or nothing."""
+        try:
+            with self._database.transact():
+                for kept in results:
+                    row, beside = _row(kept)
+                    if beside:
+                        self._database.set(_OUTPUT + kept.key, kept.output, retry=False)
+                    self._database.set(_RESULT + kept.key, row, retry=False)
+                    self._database.delete(_FAILURE + kept.key, retry=False)
+                for place, last in lasts.items():
+                    self._database.set(_LAST + place, dict(last), retry=False)
+            return True
+        except _failures() as error:
+            self._recover(error)
+            return False
+
+    def last(self, place: str) -> Mapping[str, Any] | None:
+        """What a node had last."""
+        found = self._get(_LAST + place)
+        return found if isinstance(found, dict) else None
+
+    def fail(self, key: str, facts: Mapping[str, Any]) -> bool:
+        """Record a failure under a key, beside a result that may be there; whether it is."""
+        return self._put(_FAILURE + key, {**facts, "key": key})
+
+    def failure(self, key: str) -> Mapping[str, Any] | None:
+        """The last failure under a key after which there was no success."""
+        found = self._get(_FAILURE + key)
+        return found if isinstance(found, dict) and found.get("key") == key else None
+
+    def touch(self, keys: Sequence[str], now: float) -> None:
+        """Note that results were served now. The library uses the column only where it evicts, and here it does not."""
+        self._execute("UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1", [(now, _RESULT + k) for k in keys])
+
+    def used(self, keys: Sequence[str]) -> dict[str, float]:
+        """When results were made or served last, of those that are there."""
+        found: dict[str, float] = {}
+        for key in keys:
+            rows = self._rows("SELECT access_time FROM Cache WHERE key = ? AND raw = 1", _RESULT + key)
+            found.update((key, used) for (used,) in rows if isinstance(used, float))
+        return found
+
+    def listing(self) -> list[Shelved] | None:
+        """All results and failures, those that were used last first; None where they cannot be read."""
+        try:
+            with closing(_connected(self._path)) as connection:
+                outputs = dict(connection.execute(_SIZES, (_OUTPUT, _after(_OUTPUT))).fetchall())
+                found = [
+                    one
+                    for prefix in (_RESULT, _FAILURE)
+                    for row in connection.execute(_ROWS, (prefix, _after(prefix)))
+                    if (one := _shelved(prefix, outputs, *row)) is not None
+                ]
+        except sqlite3.Error as error:
+            self._judge(error)
+            return None
+        return sorted(found, key=lambda one: (-one.used, one.key))
+
+    def drop(self, keys: Sequence[str], failures: Sequence[str] = ()) -> int:
+        """Drop results, and failures, with these keys; how many rows these were."""
+        names = [*(_RESULT + key for key in keys), *(_FAILURE + key for key in failures)]
+        names += [_OUTPUT + key for key in keys]
+        gone = 0
+        try:
+            for start in range(0, len(names), 500):  # a lock that is held for long is in the way of runs
+                with self._database.transact():
+                    gone += sum(bool(self._database.delete(name, retry=False)) for name in names[start : start + 500])
+        except _failures() as error:
+            self._recover(error)
+        return gone
+
+    def drop_notes(self, before: float) -> None:
+        """Drop what only explains or saves time, and was not written since then: last keys, hashes of files."""
+        old = "DELETE FROM Cache WHERE key >= ? AND key < ? AND store_time < ?"
+        self._execute(old, [(prefix, _after(prefix), before) for prefix in (_LAST, _DIGEST)])
+
+    def recall_digest(self, path: str) -> object:
+        """What was remembered of a file."""
+        return self._get(_DIGEST + path)
+
+    def remember_digests(self, found: Mapping[str, list[Any]]) -> None:
+        """Remember the hashes of files, with all by which it is seen that they have not changed."""
+        try:
+            with self._database.transact():
+                for path, facts in found.items():
+                    self._database.set(_DIGEST + path, facts, retry=False)
+        except _failures() as error:
+            self._recover(error)
+
     def close(self) -> None:
         """Give back the database's descriptors; one that turned out to be damaged is set aside."""
         self._disconnect()
@@ -109,12 +256,31 @@ class Cache:
             self._recover(error)
             return False
 
-    def _get(self, key: str) -> object:
+    def _get(self, key: str, default: object = None) -> object:
         try:
-            return self._database.get(key, retry=False)
+            return self._database.get(key, default, retry=False)
         except _failures() as error:
             self._judge(error)
-            return None
+            return default
+
+    def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """What a question of ours to the database yields; nothing where it cannot be asked."""
+        try:
+            with closing(_connected(self._path)) as connection:
+                return connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            self._judge(error)
+            return []
+
+    def _execute(self, statement: str, values: Sequence[tuple[object, ...]]) -> None:
+        """Change many rows at once, where that can be."""
+        try:
+            with closing(_connected(self._path)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(statement, values)
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._judge(error)
 
     def _recover(self, error: Exception) -> None:
         # A commit that failed leaves its transaction open, and with it a lock that others would meet.
@@ -134,6 +300,83 @@ class Cache:
             self._database.close()
         except sqlite3.Error:
             pass
+
+
+_RESULT = f"result/{FORMAT}/"
+_OUTPUT = f"output/{FORMAT}/"
+_FAILURE = f"failure/{FORMAT}/"
+_LAST = f"last/{FORMAT}/"
+_DIGEST = f"digest/{FORMAT}/"
+
+_INLINE = 2048  # bytes of an output that still stand in the row of its result: who lists results reads all of these
+_NOTHING = object()
+
+_ROWS = "SELECT key, access_time, value FROM Cache WHERE key >= ? AND key < ? AND raw = 1"
+_SIZES = "SELECT key, length(value) FROM Cache WHERE key >= ? AND key < ? AND raw = 1"
+
+_TYPES: Mapping[str, Any] = {
+    "key": str,
+    "workflow": str,
+    "node": str,
+    "run": str,
+    "attempt": int,
+    "at": (int, float),
+    "seconds": (int, float),
+    "exit_code": (int, type(None)),
+    "output": object,
+    "blob": str,
+    "size": int,
+    "parts": dict,
+    "writes": dict,
+    "saved": bool,
+}
+"""The fields of a result, with what each may be."""
+
+
+def _after(prefix: str) -> str:
+    """What comes after all keys with a prefix: it ends with a slash, and 0 is the next character."""
+    return prefix[:-1] + "0"
+
+
+def _row(kept: Kept) -> tuple[dict[str, Any], bool]:
+    """What stands in the row of a result, and whether its output has a row of its own."""
+    row = {name: getattr(kept, name) for name in _TYPES}
+    small = isinstance(kept.output, (int, float, type(None))) or len(json.dumps(kept.output)) <= _INLINE
+    return (row, False) if small else ({**row, "output": None, "beside": True}, True)
+
+
+def _shelved(prefix: str, outputs: Mapping[str, int], key: Any, used: Any, value: Any) -> Shelved | None:
+    """What a row lists; None for one that is damaged, or nobody's."""
+    try:
+        name, found = key[len(prefix) :], _unseal(value)
+        size = len(value) + outputs.get(_OUTPUT + name, 0)
+        used = float(used)
+    except (TypeError, ValueError, OSError, RecursionError):
+        return None
+    if prefix == _FAILURE:
+        good = isinstance(found, dict) and found.get("key") == name
+        return Shelved(key=name, used=used, bytes=size, kept=None, failure=found) if good else None  # type: ignore[arg-type]
+    kept = _kept(name, found)
+    return Shelved(key=name, used=used, bytes=size + kept.size, kept=kept) if kept is not None else None
+
+
+def _kept(key: str, value: object) -> Kept | None:
+    """The result that a row holds; None where it is none, or that of another key."""
+    if not isinstance(value, dict) or value.get("key") != key:
+        return None
+    if any(not isinstance(value.get(name), kind) for name, kind in _TYPES.items()):
+        return None
+    for facts in value["writes"].values():
+        if not isinstance(facts, list) or [type(fact) for fact in facts] != [str, int, int]:
+            return None
+    said: dict[str, Any] = {name: value.get(name) for name in _TYPES}
+    return Kept(**said)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """A connection of ours to a database that is there: what the library does for one key takes as long for each."""
+    name = f"file:{quote(str(path / 'cache.db'))}?mode=rw"
+    return sqlite3.connect(name, timeout=_TIMEOUT, isolation_level=None, uri=True)
 
 
 def _key(run: str, slot: int) -> str:
@@ -197,7 +440,9 @@ def _open(path: Path) -> diskcache.Cache:
         # nothing survives. Without WAL a write costs 0.6 ms and not 0.05; many go into one transaction.
         sqlite_mmap_size=0,
         sqlite_journal_mode="delete",
-        sqlite_synchronous=1,
+        # What a process wrote is there after its death. After that of the machine it may be damaged, which is seen: to
+        # sync would cost 0.6 ms for each of the turns in which a run keeps something.
+        sqlite_synchronous=0,
     )
 
 

@@ -55,6 +55,10 @@ Only = Annotated[list[str] | None, typer.Option("--only", metavar="NODE", help="
 NoWait = Annotated[
     bool, typer.Option("--no-wait", help="Where only a person could go on, end with exit code 7 (resume goes on).")
 ]
+Force = Annotated[
+    list[str] | None, typer.Option("--force", metavar="NODE", help="Run this node although a result of it is kept.")
+]
+ForceAll = Annotated[bool, typer.Option("--force-all", help="Run all nodes, whatever is kept.")]
 Of = Annotated[str | None, typer.Option("--of", metavar="ID", help="The run that has the output of what is left out.")]
 
 
@@ -98,6 +102,8 @@ def run(
         bool, typer.Option("--keep-going", help="After a failure run all that does not need it.")
     ] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="At a failure stop what runs.")] = False,
+    force: Force = None,
+    force_all: ForceAll = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
     no_wait: NoWait = False,
     json: Json = False,
@@ -120,6 +126,7 @@ def run(
         env_file=env_file,
         optimize=_search(optimize, seed),
         no_wait=no_wait,
+        force=["*"] if force_all else force or (),
     )
     if dry_run:
         _show_plan(app.plan(asked, _store(ctx)), json)
@@ -138,6 +145,10 @@ def resume(
         list[str] | None,
         typer.Option("--from", metavar="NODE", help="Run this node, and all that needs it, once more."),
     ] = None,
+    from_checkpoint: Annotated[
+        str | None,
+        typer.Option("--from-checkpoint", metavar="NAME", help="Go back to this checkpoint, and on from there."),
+    ] = None,
     env_file: EnvFile = None,
     no_wait: NoWait = False,
     json: Json = False,
@@ -145,8 +156,17 @@ def resume(
     """Go on with a run that failed or stopped."""
     from wfctl import app
 
-    store, watching, again = _store(ctx), _watching(json), start_from or ()
-    _finish(app.resume(id, store, watching, update=update, start_from=again, env_file=env_file, no_wait=no_wait), json)
+    outcome = app.resume(
+        id,
+        _store(ctx),
+        _watching(json),
+        update=update,
+        start_from=start_from or (),
+        checkpoint=from_checkpoint,
+        env_file=env_file,
+        no_wait=no_wait,
+    )
+    _finish(outcome, json)
 
 
 @cli.command()
@@ -227,6 +247,8 @@ def plan(
     start_from: From = None,
     until: Until = None,
     only: Only = None,
+    force: Force = None,
+    force_all: ForceAll = False,
     optimize: Optimize = None,
     seed: Seed = 1,
     by: By = "node",
@@ -248,6 +270,7 @@ def plan(
         only=only or (),
         env_file=env_file,
         optimize=_search(optimize, seed),
+        force=["*"] if force_all else force or (),
     )
     forecast = app.plan(asked, _store(ctx), explain)
     if explain is None:
@@ -358,6 +381,27 @@ def runs(
 
 
 @cli.command()
+def why(
+    ctx: typer.Context,
+    id: Id,
+    node: Annotated[str, typer.Argument(metavar="NODE", help="A node of it.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Say why a node ran, or was served from a kept result."""
+    from wfctl import app
+
+    document = app.why(id, node, _store(ctx))
+    if json:
+        _print_json(document)
+        return
+    from wfctl.renderers.reason import render
+    from wfctl.screen import Screen
+
+    screen = Screen.of(sys.stdout)
+    _print(render(document, width=screen.width, color=screen.color, unicode=screen.unicode))
+
+
+@cli.command()
 def logs(
     ctx: typer.Context,
     id: Id,
@@ -441,14 +485,10 @@ def clean(
     json: Json = False,
 ) -> None:
     """Remove old runs."""
-    from wfctl import app, quantity
-    from wfctl.errors import UsageError
+    from wfctl import quantity, upkeep
 
-    try:
-        seconds = quantity.seconds(older_than)
-    except ValueError as error:
-        raise UsageError(f"--older-than: {error}") from None
-    gone = app.clean(_store(ctx), older_than=seconds, keep_last=keep_last, dry_run=dry_run, warn=_warn)
+    seconds = _amount("--older-than", quantity.seconds, older_than)
+    gone = upkeep.clean(_store(ctx), older_than=seconds, keep_last=keep_last, dry_run=dry_run, warn=_warn)
     if json:
         _print_json(gone)
         return
@@ -459,7 +499,112 @@ def clean(
     _tell(f"{len(gone)} {'run' if len(gone) == 1 else 'runs'} {what}")
 
 
+# -- what is kept
+
+
+cache = typer.Typer(
+    name="cache",
+    help="What is kept of nodes with idempotency: ls, show, prune, clear.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+cli.add_typer(cache)
+
+
+@cache.command("ls")
+def cache_ls(ctx: typer.Context, json: Json = False) -> None:
+    """List what is kept, what was used last first."""
+    from wfctl import upkeep
+
+    found = [upkeep.document(scope, one) for scope, one in upkeep.listing(_store(ctx), os.environ)]
+    if json:
+        _print_json(found)
+        return
+    from wfctl.renderers.shelf import listing
+    from wfctl.screen import Screen
+
+    screen = Screen.of(sys.stdout)
+    _print(listing(found, width=screen.width, color=screen.color, unicode=screen.unicode))
+
+
+@cache.command("show")
+def cache_show(
+    ctx: typer.Context,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A key, or the beginning of it.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Show one result: what its key is made of, and what it left."""
+    from wfctl import upkeep
+
+    document = upkeep.one(key, _store(ctx), os.environ)
+    if json:
+        _print_json(document)
+        return
+    from wfctl.renderers.listing import mapping
+
+    _print(mapping(document))
+
+
+@cache.command("prune")
+def cache_prune(
+    ctx: typer.Context,
+    max_size: Annotated[
+        str | None, typer.Option("--max-size", metavar="SIZE", help="Bytes that all may have (2GiB).")
+    ] = None,
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", metavar="TIME", help="Only what was not used so long (30d).")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and keep it.")] = False,
+    json: Json = False,
+) -> None:
+    """Drop what was not used for long, and what is too much."""
+    from wfctl import quantity, upkeep
+
+    size, age = upkeep.limits(os.environ)
+    if max_size is not None:
+        size = _amount("--max-size", lambda text: quantity.size(int(text) if text.isdigit() else text), max_size)
+    if older_than is not None:
+        age = _amount("--older-than", quantity.seconds, older_than)
+    _drop(ctx, size, age, dry_run, json)
+
+
+@cache.command("clear")
+def cache_clear(
+    ctx: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and keep it.")] = False,
+    json: Json = False,
+) -> None:
+    """Drop all that is kept."""
+    _drop(ctx, 0, 0.0, dry_run, json)
+
+
+def _drop(ctx: typer.Context, size: int, age: float, dry_run: bool, json: bool) -> None:
+    import time
+
+    from wfctl import upkeep
+    from wfctl.renderers.text import plural
+    from wfctl.renderers.text import size as shown
+
+    gone = upkeep.prune(_store(ctx), os.environ, time.time(), size=size, age=age, dry_run=dry_run)
+    if json:
+        keys = [upkeep.document(scope, one) for scope, one in gone.results]
+        _print_json({"results": keys, "bytes": gone.bytes, "live": gone.live})
+        return
+    what = "would go" if dry_run else "removed"
+    _tell(f"{plural(len(gone.results), 'result')} {what}, {shown(gone.bytes)}")
+    if gone.live:
+        _tell(f"{plural(gone.live, 'result')} stay: runs that go on have made or used them")
+
+
 # -- tools
+
+
+def _amount(option: str, read: Any, text: str) -> Any:
+    """The value of an option. Raises UsageError."""
+    try:
+        return read(text)
+    except ValueError as error:
+        _fail(f"{option}: {error}")
 
 
 def _settings(settings: list[str] | None, jobs: int | None, policy: str | None) -> list[str]:
@@ -583,9 +728,11 @@ def main() -> int:
     try:
         if word in verbs:
             # Typer reads the options of every verb before it looks which one is meant: 8 ms for fourteen.
-            cli.registered_commands = [verbs[word]]
+            cli.registered_commands, cli.registered_groups = [verbs[word]], []
+        elif word == cache.info.name:
+            cli.registered_commands = []
         elif word and not word.startswith("-"):
-            _no_verb(word, verbs)
+            _no_verb(word, [*verbs, "cache"])
         code = cli(prog_name="wfctl", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = 130

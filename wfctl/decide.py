@@ -36,6 +36,13 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """See whether a result of the node is kept that would do."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class Gather:
     """What lies in a node has ended, or enough of it has: evaluate what comes of it, and say how the node went."""
 
@@ -96,7 +103,7 @@ class Done:
     """The run has finished."""
 
 
-Action = Start | EndTransaction | Judge | Gather | Ask | Record | Stop | PlanAgain | Settle | Wait | Done
+Action = Start | EndTransaction | Judge | Look | Gather | Ask | Record | Stop | PlanAgain | Settle | Wait | Done
 
 
 def decide(plan: Plan, state: RunState, now: float) -> Action:
@@ -124,13 +131,13 @@ def decide(plan: Plan, state: RunState, now: float) -> Action:
         action = _next(state, now) or _due(state, now, timers) or _begin(state, now)
         if action is not None:
             return action
-        if state.no_wait and state.asking and not state.running and not timers:
+        if state.no_wait and state.asking and not state.running and not timers and not state.aside:
             return _end(plan, state, now)
         for moment in (state.next_answer_limit(), state.next_change(now)):
             if moment is not None:
                 timers.append(moment)
         deadline = min([*timers, *([] if deadline is None else [deadline])], default=None)
-    if not state.running and deadline is None and not state.refused and not state.asking:
+    if not (state.running or state.refused or state.asking or state.aside) and deadline is None:
         raise Bug(dead_end(plan, state))
     return Wait(deadline)
 
@@ -145,6 +152,8 @@ def _next(state: RunState, now: float) -> Action | None:
         return Judge(node)
     if node := state.next_to_ask():
         return Ask(node)
+    if node := state.next_to_look():
+        return Look(node)
     return None
 
 

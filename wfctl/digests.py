@@ -44,7 +44,7 @@ class Digests:
 
     A file that is not small is looked up by `recall`, which yields what `remember` was given for that path, or
     anything else where it has nothing: plain JSON data, `[device, inode, size, mtime, ctime, digest]`, times in
-    nanoseconds. It is believed where all of them are still so.
+    nanoseconds. It is believed where all of them are still so. The folder `without` is passed over wherever it lies.
 
     Errors are OSErrors, with the path as it was named; `Changing` is one.
     """
@@ -54,8 +54,10 @@ class Digests:
         root: str,
         recall: Callable[[str], object] = lambda path: None,
         remember: Callable[[str, list[object]], None] = lambda path, what: None,
+        without: str = "",
     ) -> None:
         self._root = root
+        self._without = _place(os.stat(without)) if without else None
         self._recall = recall
         self._remember = remember
 
@@ -123,7 +125,7 @@ class Digests:
             folder = waiting.pop()
             try:
                 place = _place(os.stat(self._at(folder)))
-                if once and place in found.places:
+                if place == self._without or (once and place in found.places):
                     continue
                 found.folders.add(folder)
                 found.places.add(place)

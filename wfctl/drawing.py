@@ -13,6 +13,7 @@ from wfctl.budget import DEVICES
 from wfctl.history import Record
 from wfctl.plan import DEFAULT_ESTIMATE, Plan, Planned
 from wfctl.renderers.picture import Picture, PictureEdge, PictureNode
+from wfctl.renderers.reason import brief
 from wfctl.renderers.text import duration, number, plural
 from wfctl.renderers.timeline import Bar, Resource, Timeline
 
@@ -93,6 +94,10 @@ def timeline(forecast: Forecast) -> Timeline:
         for name, planned in plan.nodes.items()
         if planned.given
     ]
+    bars += [
+        Bar(name, one.time, one.time, note=f"kept by run {one.of}", cached=True, level=forecast.level(name))
+        for name, one in forecast.served.items()
+    ]
     for name, start in forecast.start.items():
         if plan.nodes[name].holds:  # what is inside has bars of its own
             continue
@@ -146,6 +151,13 @@ def _notes(forecast: Forecast) -> list[str]:
     if left_out := forecast.left_out():
         told = ", ".join(f"{name} ({why})" for name, why in list(left_out.items())[:8])
         notes.append(f"not in the plan: {told}" + (f" and {len(left_out) - 8} more" if len(left_out) > 8 else ""))
+    if forecast.whys:
+        shown = [f"{name} ({brief(why)})" for name, why in list(forecast.whys.items())[:8]]
+        more = len(forecast.whys) - len(shown)
+        notes.append(f"not served: {', '.join(shown)}" + (f" and {more} more" if more > 0 else ""))
+    if unsure := sorted(forecast.unsure):
+        told = ", ".join(unsure[:8]) + (f" and {len(unsure) - 8} more" if len(unsure) > 8 else "")
+        notes.append(f"served or not, as a run will tell: {told}")
     if forecast.guessed:
         told = ", ".join(sorted(forecast.guessed))
         notes.append(f"items of the last run, or one, are taken for those that only a run can tell: {told}")

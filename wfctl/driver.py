@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,16 +25,22 @@ from wfctl.state import RunState
 from wfctl.store import RunFolder
 
 if TYPE_CHECKING:
+    from select import epoll
+
     from wfctl.answers import Ear
+    from wfctl.checkpoints import Checkpoints
     from wfctl.custody import Custody
     from wfctl.engine import Watcher
     from wfctl.executors.local import LocalExecutor
     from wfctl.jobs import Place
     from wfctl.journal import JournalWriter
-    from wfctl.leases import Leases
+    from wfctl.leases import Leases, Meeting
     from wfctl.node import Node
+    from wfctl.plan import Planned
+    from wfctl.results import Results
     from wfctl.secrets import Secrets
     from wfctl.sharing import Sharing
+    from wfctl.twins import Twins
 
 CHECKPOINT_EVENTS = 20_000
 """How many events lie between two checkpoints of a run, at least; later half as many as there were before.
@@ -94,7 +100,9 @@ def drive(
         record.pins.append(update)
         facts = facts[1:]
     plan = state.plan
-    join = [_joining(record, plan)] if plan.shared or plan.lock else []
+    join: list[Callable[[str, str], Meeting]] = [_joining(record, plan)] if plan.shared or plan.lock else []
+    scopes = _scopes(plan)
+    join += [_joining_twins(record, scope) for scope in scopes]
     try:
         with Custody.begin(record.folder, writer.lock_fd, watching.warn, join) as custody:
             if plan.lock and (leases := _leases(custody)) is not None:
@@ -126,6 +134,39 @@ def _joining(record: Record, plan: Plan) -> Callable[[str, str], Leases]:
         )  # fmt: skip
 
     return join
+
+
+def _scopes(plan: Plan) -> list[str]:
+    """For whom results of this run may be kept: runs that reach the same keys are to meet there."""
+    found: set[str] = set()
+    for node in nodes_of(plan):
+        if node.idempotency is not None:
+            from wfctl import keys
+
+            found |= keys.scopes_of(node.idempotency)
+    return sorted(found)
+
+
+def _joining_twins(record: Record, scope: str) -> Callable[[str, str], Twins]:
+    """How a run comes to those that may work on the same keys."""
+    from wfctl import twins
+
+    def join(nonce: str, roster: str) -> twins.Twins:
+        machine = scope == "machine"
+        folder = twins.machine_folder(os.environ) if machine else twins.folder(record.folder.state)
+        outer = [one for one in os.environ.get(NONCE, "").split(":") if one]
+        return twins.Twins.join(
+            folder, run=record.folder.id, nonce=nonce, outer=outer, roster=roster, machine=machine
+        )
+
+    return join
+
+
+def _twins(custody: Custody, plan: Plan) -> dict[str, Twins]:
+    """Those that were joined, by their scope."""
+    from wfctl.twins import Twins
+
+    return dict(zip(_scopes(plan), (one for one in custody.joined if isinstance(one, Twins)), strict=True))
 
 
 def _leases(custody: Custody) -> Leases | None:
@@ -182,11 +223,14 @@ def _drive(
         from wfctl.sharing import Sharing
 
         sharing = Sharing(leases)
+    keeping = _keeping(record, during, custody, watching) if keeps(plan) else None
+    checkpoints = _checkpoints(record, during, watching)
     watching.begin(record)
     disturbed: set[str] = set()
     try:
         ear = _ear(record, watching)
-        with _executor(record, clock, watching, custody, variables, secrets, sharing, disturbed, ear) as executor:
+        bell = _bell([*([sharing.fd] if sharing else []), *(keeping.fds if keeping else [])])
+        with _executor(record, clock, watching, custody, variables, secrets, sharing, disturbed, ear, bell) as executor:
             engine = Engine(
                 state,
                 journal=writer,
@@ -204,10 +248,16 @@ def _drive(
                 store_output=store(folder),
                 check=_check,
                 answers=ear.answers if ear is not None else lambda: (),
+                keeping=keeping,
+                save=checkpoints.save,
             )
             try:
                 for event in facts:
                     engine.record(event)
+                if state.putting_back:
+                    writer.sync()  # recorded before it is done: after a crash it is done again
+                    checkpoints.put_back(state.checkpoints[state.putting_back].files)
+                    engine.record(ev.FilesPutBack(time=clock.now(), checkpoint=state.putting_back))
                 if state.course is None:
                     engine.set_course("start" if facts[0] is record.first else "resume")
                 engine.run()
@@ -218,6 +268,9 @@ def _drive(
     except Exception as error:
         error.add_note(f"the run's folder: {folder.path}")
         raise
+    finally:
+        if keeping is not None:
+            _put_away(keeping, folder, clock.now())
     custody.refuse_survivors(folder.id)
     _remove_tree(folder.tmp)
     _learn(record, facts[0].time, disturbed)
@@ -234,7 +287,7 @@ def _check(schema: Mapping[str, object], value: object) -> Sequence[tuple[Where,
 def _ear(record: Record, watching: Watching) -> Ear | None:
     """Who hears what people answer; nobody where no node can ask."""
     state = record.state
-    if not any(_may_ask(planned.node) for planned in state.plan.nodes.values()):
+    if not any(node.kind == "ask" for node in nodes_of(state.plan)):
         return None
     from wfctl.answers import Ear, who
 
@@ -245,11 +298,77 @@ def _ear(record: Record, watching: Watching) -> Ear | None:
     return Ear(record.folder, asking, watching.warn, fd=typing, by=who(os.environ))
 
 
-def _may_ask(node: Node) -> bool:
-    """Whether a node that is not there yet may ask: an item, or one in it."""
-    inside = [node.each.item] if node.each is not None else []
-    inside += node.inner.nodes.values() if node.inner is not None else []
-    return node.kind == "ask" or any(_may_ask(one) for one in inside)
+def _bell(fds: Sequence[int]) -> int | epoll:
+    """What is readable when one of these is; -1 where there is none."""
+    if len(fds) < 2:
+        return fds[0] if fds else -1
+    import select
+
+    bell = select.epoll()
+    for fd in fds:
+        bell.register(fd, select.EPOLLIN)
+    return bell
+
+
+def _keeping(record: Record, during: During, custody: Custody, watching: Watching) -> Results:
+    """The results that are kept of the nodes of a run."""
+    from wfctl import results
+
+    folder = record.folder
+    return results.Results(
+        record.plan,
+        record.state,
+        during,
+        plugins.kind,
+        results.shelves(folder.state, os.environ),
+        folder=folder,
+        place_of=lambda node: str(folder.outputs / history.file_name(node)),
+        twins=_twins(custody, record.plan),
+        warn=watching.warn,
+    )
+
+
+def _put_away(keeping: Results, folder: RunFolder, now: float) -> None:
+    """The end of what was kept: where that is much, what is older goes."""
+    keeping.close(now)
+    if keeping.kept_bytes:
+        from wfctl import upkeep
+        from wfctl.store import Store
+
+        upkeep.tidy(Store(folder.state), os.environ, now, keeping.kept_bytes)
+
+
+class _NoCheckpoints:
+    """Of a run without any: to load what saves files takes a moment."""
+
+    def save(self, planned: Planned) -> None:
+        return None
+
+    def put_back(self, files: Mapping[str, object]) -> None:
+        return None
+
+
+def _checkpoints(record: Record, during: During, watching: Watching) -> Checkpoints | _NoCheckpoints:
+    state = record.state
+    if not state.checkpoints and all(node.checkpoint is None for node in nodes_of(state.plan)):
+        return _NoCheckpoints()
+    from wfctl.checkpoints import Checkpoints
+
+    return Checkpoints(state.plan, record.folder, during, watching.warn)
+
+
+def keeps(plan: Plan) -> bool:
+    """Whether the result of any node may be kept."""
+    return any(node.idempotency is not None for node in nodes_of(plan))
+
+
+def nodes_of(plan: Plan) -> Iterator[Node]:
+    """All nodes, also what is not there yet: items, and what lies in them. Some come more than once."""
+    todo = [planned.node for planned in plan.nodes.values()]
+    for node in todo:  # grows while it is read
+        yield node
+        todo += [node.each.item] if node.each is not None else []
+        todo += node.inner.nodes.values() if node.inner is not None else []
 
 
 def _plot(state: RunState, now: float, reason: str) -> ev.RunPlanned | None:
@@ -287,6 +406,7 @@ def _executor(
     sharing: Sharing | None,
     disturbed: set[str],
     ear: Ear | None,
+    bell: int | epoll,
 ) -> LocalExecutor:
     """`disturbed` becomes the nodes that ran when Ctrl-Z stopped the run: what they took says little of them."""
     from wfctl.executors.local import LocalExecutor
@@ -311,7 +431,7 @@ def _executor(
         state=str(record.folder.state),
         paused=paused,
         warn=watching.warn,
-        bell=sharing.fd if sharing is not None else -1,
+        bell=bell if isinstance(bell, int) else bell.fileno(),
         ear=ear.fd if ear is not None else -1,
         secrets=secrets.values if secrets is not None else {},
         in_place=plugins.in_place,

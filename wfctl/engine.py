@@ -5,7 +5,7 @@ Knows no executor, no store, no view and no clock of its own: it is handed them.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from wfctl.decide import (
     Gather,
     Judge,
     Leavings,
+    Look,
     PlanAgain,
     Record,
     Settle,
@@ -36,16 +37,19 @@ from wfctl.gather import gathered
 from wfctl.items import items_of
 from wfctl.jobs import (
     Answer,
+    Busy,
     Clock,
     Completion,
     Ending,
     Executor,
     Job,
     Journal,
+    Keeping,
     LowDisk,
     Message,
     Nudged,
     Paused,
+    Served,
     Sharing,
     Signalled,
     Woken,
@@ -72,7 +76,8 @@ class Engine:
 
     Without a journal nothing is kept: that is a plan. `prepare` makes the job of an attempt (it may
     raise ExpressionError), `collect` reads what one left behind, `during` gives expressions their names.
-    `sharing` lends what other runs use too.
+    `sharing` lends what other runs use too; `keeping` has the results that are kept, and `save` saves the files of a
+    checkpoint.
     `plot` makes a plan to be followed, for what has not started. `store_output` keeps what groups hand out, `answers`
     tells what people have answered, and `check` what is wrong with a value by a JSON Schema. `prepare_ending` makes the
     job that commits the prepared transaction of an attempt or rolls it back, maybe once more.
@@ -99,6 +104,8 @@ class Engine:
         answers: Callable[[], Sequence[Answer]] = lambda: (),
         check: Check = lambda schema, value: (),
         prepare_ending: Callable[[Planned, int, bool, bool], Job] | None = None,
+        keeping: Keeping | None = None,
+        save: Callable[[Planned], Mapping[str, Any] | None] = lambda planned: None,
     ) -> None:
         self.state = state
         self.plan = state.plan
@@ -118,6 +125,9 @@ class Engine:
         self._answers = answers
         self._check = check
         self._prepare_ending = prepare_ending or (lambda planned, attempt, commit, again: prepare(planned, attempt))
+        self._keeping = keeping
+        self._save = save
+        self._to_release: list[str] = []  # nodes whose keys others may have, once what they left is kept
         self._jobs: dict[str, Job] = {}
         self._endings: dict[str, tuple[int, bool]] = {}  # of the jobs, those that end a transaction
         self._batch: list[ev.Event] = []
@@ -150,9 +160,10 @@ class Engine:
             self._keep()
             for act in acts:
                 act()
+            released = self._release()
             if done:
                 return
-            messages = self._executor.wait(until)
+            messages = self._executor.wait(self._now() if released else until)
 
     def _give_up(self) -> None:
         """Stop what runs, with its grace, and await it. How it ends cannot be recorded any more."""
@@ -199,6 +210,8 @@ class Engine:
                     acts.append(lambda job_id=job_id: self._executor.cancel(job_id))  # type: ignore[misc]
                     continue
                 case Wait(until):
+                    if self._keeping is not None:
+                        self._keeping.stand_in_line(bool(self.state.aside) and not self.state.starts_nothing)
                     return acts, self._stand_in_line(now, until), False
                 case Done():
                     return acts, None, True
@@ -208,7 +221,7 @@ class Engine:
             if job is not None:
                 acts.append(lambda job=job: self._submit(job))  # type: ignore[misc]
 
-    def _conclude(self, action: Record | Judge | Gather | Ask | PlanAgain | Settle, now: float) -> None:
+    def _conclude(self, action: Record | Judge | Look | Gather | Ask | PlanAgain | Settle, now: float) -> None:
         """Record what follows from what is known: there is nothing to be done for it."""
         match action:
             case Record(event):
@@ -217,6 +230,8 @@ class Engine:
                 event = self._judge(node, now)
                 self.record(event)
                 self._grown |= isinstance(event, ev.NodeOpened) and bool(event.items)
+            case Look(node):
+                self._look(node, now)
             case Gather(node):
                 if (end := gathered(self.state, self._during, node, now, self._store_output)) is not None:
                     self.record(end)
@@ -242,6 +257,9 @@ class Engine:
         if not self._batch:
             return
         self._point("decided")
+        if self._keeping is not None:
+            # Before it is recorded: a success that was recorded and not kept would be done once more by a twin.
+            self._keeping.keep()
         if self._journal is not None:
             self._journal.sync()
         self._point("recorded")
@@ -253,27 +271,92 @@ class Engine:
                 self._watchers.remove(watcher)
                 self._warn(f"a view was dropped: {type(error).__name__}: {error}")
 
+    def _look(self, node: str, now: float) -> None:
+        """Serve a kept result, else let the node wait for its turn."""
+        try:
+            found = self._keeping.look(node, now) if self._keeping is not None else None
+        except expr.Unknown:  # a plan does not know
+            found = None
+        except expr.ExpressionError as error:
+            self.record(self._not_made(node, now, error))
+            return
+        if found is None:
+            self.state.looked(node)
+        else:
+            self._serve(node, found, now)
+
+    def _serve(self, node: str, found: Served, now: float) -> None:
+        self.record(
+            ev.NodeServed(
+                time=now, node=node, output=found.output, stored=found.stored, of=found.of, key=found.key,
+                made=found.made,
+            )
+        )  # fmt: skip
+        self._checkpoint(node, now)
+
+    def _checkpoint(self, node: str, now: float) -> None:
+        """The node has succeeded: where it says so, this is a place to come back to."""
+        planned = self.plan.nodes[node]
+        if planned.node.checkpoint is not None and (files := self._save(planned)) is not None:
+            self.record(ev.CheckpointSaved(time=now, node=node, files=files))
+
+    def _not_made(self, node: str, now: float, error: expr.ExpressionError) -> ev.NodeFailed:
+        attempt = self.state.nodes[node].attempt + 1
+        return ev.NodeFailed(time=now, node=node, attempt=attempt, reason="expression", error=str(error))
+
+    def _release(self) -> bool:
+        """Let others have the keys of nodes that have ended; whether nodes of this run have waited for one too."""
+        for node in self._to_release:
+            if self._keeping is not None:
+                self._keeping.release(node)
+        released, self._to_release = self._to_release, []
+        return bool(released) and self.state.look_again()
+
+    def _set_aside(self, node: str, busy: Busy, now: float) -> None:
+        """A start is a wish: another works on the key. It is told once for each who does."""
+        run = self.state.nodes[node]
+        if run.waits != busy.holder:
+            self._warn(f"{node} waits for {busy.holder}, which works on the same key")
+            self.record(ev.NodeWaiting(time=now, node=node, holder=busy.holder, key=busy.key))
+        else:
+            self.state.set_aside(node)
+
     def _start(self, node: str, now: float) -> Job | None:
         planned = self.plan.nodes[node]
         attempt, unsure = self.state.nodes[node].attempt + 1, self.state.nodes[node].unknown
+        claimed = None
         try:
             job = self._prepare(planned, attempt)
             writes = self._writes(planned)
+            if planned.node.idempotency is not None and self._keeping is not None:
+                claimed = self._keeping.claim(node, now, forced=self.state.is_forced(node))
         except expr.ExpressionError as error:
-            self.record(ev.NodeFailed(time=now, node=node, attempt=attempt, reason="expression", error=str(error)))
+            self.record(self._not_made(node, now, error))
+            return None
+        if isinstance(claimed, Served):
+            self._serve(node, claimed, now)
+            return None
+        if isinstance(claimed, Busy):
+            self._set_aside(node, claimed, now)
             return None
         wants = {name: amount for name, amount in planned.demand if name in self.plan.shared}
         devices = self.state.budget.devices(planned.demand) if DEVICES not in wants else ()
         if wants and self._sharing is not None:
             lent = self._sharing.lend(node, wants)
             if isinstance(lent, str):
+                if claimed is not None and self._keeping is not None:
+                    self._keeping.release(node)
                 self._refused(node, lent)
                 return None
             devices = lent.get(DEVICES, devices)
         prepares = planned.node.prepares
+        key, why = (claimed.key, claimed.why) if claimed is not None else ("", None)
         self.record(
-            ev.NodeStarted(time=now, node=node, attempt=attempt, writes=writes, devices=devices, prepares=prepares)
-        )
+            ev.NodeStarted(
+                time=now, node=node, attempt=attempt, writes=writes, devices=devices, prepares=prepares, key=key,
+                why=why,
+            )
+        )  # fmt: skip
         if unsure:
             job = replace(job, unsure=True)
         return replace(job, devices=devices) if DEVICES in self.plan.budget else job
@@ -443,7 +526,10 @@ class Engine:
         if isinstance(message, Woken):
             if self._sharing is not None:
                 self._sharing.woken()
+            if self._keeping is not None:
+                self._keeping.woken()
             self.state.ask_again()
+            self.state.look_again()
             return
         job = self._jobs.pop(message.job_id)
         left = self._collect(job, message)
@@ -451,6 +537,12 @@ class Engine:
         if job.id in self._endings:
             self.record(self._ended_transaction(job, message, left, now))
             return
-        self.record(conclude(self.plan, self.state, self._during, job.node, message, left, now))
+        end = conclude(self.plan, self.state, self._during, job.node, message, left, now)
+        if self.state.nodes[job.node].key and self._keeping is not None:
+            self._keeping.ended(end)
+            self._to_release.append(job.node)
+        self.record(end)
+        if isinstance(end, ev.NodeSucceeded):
+            self._checkpoint(job.node, now)
         if self._sharing is not None and self._sharing.give_back(job.node):
             self.state.ask_again()

@@ -39,17 +39,39 @@ class RunStarted(Event):
     of: str | None = None
     no_wait: bool = False
     """Not to wait for people: it ends where only they could go on."""
+    forced: tuple[str, ...] = ()
+    """Nodes that run although a result of theirs is kept; `*` for all."""
     version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResumed(Event):
-    """Another engine goes on. What ran is interrupted; `again` are the nodes that a person asked for again."""
+    """Another engine goes on. What ran is interrupted; `again` are the nodes that a person asked for again. With a
+    `checkpoint` all that has ended after that begins anew, and the files that it saved are to be put back."""
 
     name: ClassVar[str] = "run_resumed"
     again: tuple[str, ...] = ()
+    checkpoint: str = ""
     no_wait: bool = False
     version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesPutBack(Event):
+    """The files of the checkpoint that the run goes on from are as they were then."""
+
+    name: ClassVar[str] = "files_put_back"
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSaved(Event):
+    """The state up to here can be come back to, by the name of the node that has just succeeded. `files` are those that
+    were saved: by path the hash of the content, the mode and the size."""
+
+    name: ClassVar[str] = "checkpoint_saved"
+    node: str
+    files: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +201,16 @@ class NodeAsked(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeWaiting(Event):
+    """It could start, but that another works on its key now, whose result may do: `holder` says who."""
+
+    name: ClassVar[str] = "node_waiting"
+    node: str
+    holder: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStarted(Event):
     """An attempt is about to begin. Recorded before the process exists."""
 
@@ -191,6 +223,10 @@ class NodeStarted(Event):
     """Those that it alone has while it runs."""
     prepares: bool = False
     """It will leave a prepared transaction."""
+    key: str = ""
+    """Under which its result will be kept."""
+    why: Any = None
+    """Why it runs and no kept result is served, as `results` has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,13 +299,16 @@ class NodeSkipped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeServed(Event):
-    """Its output was taken from elsewhere; it does not run."""
+    """Its output was taken from elsewhere; it does not run. `of` is the run that made it, and with a `key` it is a
+    kept result, of the moment `made`."""
 
     name: ClassVar[str] = "node_served"
     node: str
     output: Any = None
     stored: bool = False
     of: str = ""
+    key: str = ""
+    made: float | None = None
 
 
 EVENTS: Mapping[str, type[Event]] = {
@@ -277,6 +316,8 @@ EVENTS: Mapping[str, type[Event]] = {
     for kind in (
         RunStarted,
         RunResumed,
+        FilesPutBack,
+        CheckpointSaved,
         RunUpdated,
         RunPlanned,
         RunStopping,
@@ -290,6 +331,7 @@ EVENTS: Mapping[str, type[Event]] = {
         NodeReady,
         NodeOpened,
         NodeAsked,
+        NodeWaiting,
         NodeStarted,
         NodeSucceeded,
         NodeRetrying,
@@ -313,8 +355,8 @@ def _defaults(kind: type[Event]) -> tuple[tuple[str, Any], ...]:
 _FIELDS: Mapping[type[Event], tuple[tuple[str, Any], ...]] = {kind: _defaults(kind) for kind in EVENTS.values()}
 
 
-_LISTS = frozenset(("again", "failed", "devices", "order", "start", "estimates", "choices", "won"))
-_MOMENTS = frozenset(("retry_at", "until"))
+_LISTS = frozenset(("again", "failed", "devices", "order", "start", "estimates", "choices", "won", "forced"))
+_MOMENTS = frozenset(("retry_at", "until", "made"))
 
 
 def to_data(event: Event) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Knows no kind, and performs nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 # Who performs a task imports this with its kind, and waits for it: rooms of the engine are opened in functions.
 TYPE_CHECKING = False  # as `typing` has it
@@ -97,22 +97,16 @@ class FieldsKind:
         sealed = dict(job.sealed)
         filled: dict[str, Where] = {}
 
-        def value(part: object, where: tuple[str | int, ...]) -> object:
-            if isinstance(part, expr.Template):
-                if where[0] in self.secrets and len(text := values.seal(part, names, vars)) > 1:
-                    variable = f"WFCTL_FIELD_{len(filled) + 1}"
-                    sealed[variable], filled[variable] = text, where
-                    return None
-                found = part.evaluate(names)
-                return hand.path_of(found) if isinstance(found, expr.FileValue) else found
-            if isinstance(part, Mapping):
-                return {key: value(inner, (*where, key)) for key, inner in part.items()}
-            if isinstance(part, Sequence) and not isinstance(part, str):
-                return [value(inner, (*where, i)) for i, inner in enumerate(part)]
-            return part
+        def value(part: expr.Template, where: tuple[str | int, ...]) -> object:
+            if where[0] in self.secrets and len(text := values.seal(part, names, vars)) > 1:
+                variable = f"WFCTL_FIELD_{len(filled) + 1}"
+                sealed[variable], filled[variable] = text, where
+                return None
+            found = part.evaluate(names)
+            return hand.path_of(found) if isinstance(found, expr.FileValue) else found
 
         hand = values.Hand(place)
-        fields = {key: value(part, (key,)) for key, part in self.flat(node.body.fields).items()}
+        fields = {key: _filled(part, (key,), value) for key, part in self.flat(node.body.fields).items()}
         task = Task(
             kind=self.name,
             fields=self.settled(fields, node),
@@ -122,6 +116,20 @@ class FieldsKind:
             key=job.id.rpartition("/")[0],
         )
         return replace(job, task=task, sealed=sealed, files={**job.files, **hand.files})
+
+    def decides(self, node: object, names: Mapping[str, object], vars: Mapping[str, object]) -> dict[str, object]:
+        """What it says that decides its result, filled in. Of a secret that is its name."""
+        from wfctl import values
+        from wfctl.node import Node
+
+        def value(part: expr.Template, where: tuple[str | int, ...]) -> object:
+            if where[0] in self.secrets and len(text := values.seal(part, names, vars)) > 1:
+                return {"sealed": list(text)}
+            return values.lasting(part.evaluate(names))
+
+        assert isinstance(node, Node)
+        assert isinstance(node.body, Body)
+        return {key: _filled(part, (key,), value) for key, part in self.flat(node.body.fields).items()}
 
     def settled(self, fields: dict[str, Any], node: Node) -> dict[str, Any]:
         """The fields as `perform` wants them. Raises ExpressionError for what expressions have made of them."""
@@ -133,3 +141,16 @@ class FieldsKind:
         if not isinstance(own, Mapping):
             return dict(fields)
         return {**own, **{key: fields[key] for key in self.keys if key in fields}}
+
+
+def _filled(part: object, where: Where, value: Callable[[expr.Template, Where], object]) -> object:
+    """The part with the values of its templates, each asked for with its place."""
+    from wfctl import expr
+
+    if isinstance(part, expr.Template):
+        return value(part, where)
+    if isinstance(part, Mapping):
+        return {key: _filled(inner, (*where, key), value) for key, inner in part.items()}
+    if isinstance(part, Sequence) and not isinstance(part, str):
+        return [_filled(inner, (*where, i), value) for i, inner in enumerate(part)]
+    return part

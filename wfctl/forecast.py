@@ -4,7 +4,7 @@ Knows no store and no real time: a forecast cannot disagree with a run but by th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,8 +14,9 @@ from wfctl.attempt import simulated
 from wfctl.decide import Leavings
 from wfctl.engine import Engine, Plotter
 from wfctl.executors.simulated import SimulatedExecutor
-from wfctl.jobs import Answer, Completion, Job
+from wfctl.jobs import Answer, Completion, Job, Keeping
 from wfctl.node import AFTER_WORK
+from wfctl.noderun import SUCCEEDED
 from wfctl.plan import Plan
 from wfctl.scope import During, Names
 from wfctl.score import LEVELS, later, level_at
@@ -29,6 +30,14 @@ class Forecast:
     plan: Plan
     start: Mapping[str, float]
     finish: Mapping[str, float]
+    served: Mapping[str, ev.NodeServed] = field(default_factory=dict)
+    """The nodes of which a kept result would be served, and what that is."""
+    whys: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of nodes whose result is kept: why they would run all the same."""
+    gathered: Mapping[str, object] = field(default_factory=dict)
+    """What those that hold others hand out, where it is known."""
+    unsure: frozenset[str] = frozenset()
+    """Those of which only a run can tell whether one is."""
     ready: Mapping[str, float] = field(default_factory=dict)
     explained: Mapping[str, Any] = field(default_factory=dict)
     """Of the one node that was asked for: what decides when it runs, as it is when that becomes ready."""
@@ -91,10 +100,36 @@ class Forecast:
         except (expr.Unknown, expr.ExpressionError):
             return None
 
+    def kept_outputs(self, nodes: Sequence[str]) -> dict[str, ev.NodeServed]:
+        """What is kept of those of the nodes that would be served whole: of what holds others, all that is inside."""
+        found = {}
+        for name in nodes:
+            if name in self.served:
+                found[name] = self.served[name]
+            elif self.plan.nodes[name].holds and name in self.gathered:
+                inside = [one for one in self.plan.with_inside(name) if not self.plan.nodes[one].holds]
+                if all(one in self.served for one in inside):
+                    runs = ", ".join(sorted({self.served[one].of for one in inside}))
+                    found[name] = ev.NodeServed(time=0.0, node=name, output=self.gathered[name], of=runs)
+        return found
+
+    def _when_served(self, node: str, moments: Mapping[str, float]) -> float | None:
+        """When a node starts or finishes. What is served takes no time, and what another run gives is there at once."""
+        if self.plan.nodes[node].given:
+            return 0.0
+        return self.served[node].time if node in self.served else moments.get(node)
+
+    def cached(self, node: str) -> bool | None:
+        """Whether the node would be served and not run; None where only a run can tell."""
+        if self.plan.nodes[node].given or node in self.served:
+            return True
+        return None if node in self.unsure else False
+
     def left_out(self) -> dict[str, str]:
         """The nodes that would not run, and why."""
         nodes = self.plan.nodes
-        out = {name: "" for name, planned in nodes.items() if not (name in self.start or planned.given)}
+        there = self.start.keys() | self.served.keys()
+        out = {name: "" for name, planned in nodes.items() if not (name in there or planned.given)}
         out = {name: "" for name in out if nodes[name].parent not in out}
         for name in out:
             if self._when(name) is False:
@@ -123,15 +158,15 @@ class Forecast:
         """`plan --json`, as SEMANTICS 7 has it."""
         nodes = {
             name: {
-                # What is served is there from the beginning.
-                "start": 0.0 if planned.given else self.start.get(name),
-                "finish": 0.0 if planned.given else self.finish.get(name),
-                "cached": planned.given,
+                "start": self._when_served(name, self.start),
+                "finish": self._when_served(name, self.finish),
+                "cached": self.cached(name),
+                "why": self.whys.get(name),
                 "level": self.level(name),
                 "score": self.score(name),
                 "assumed": self.assumed(name),
-                "estimate": None if planned.given else planned.estimate,
-                "estimate_from": None if planned.given else planned.source,
+                "estimate": None if self.cached(name) else planned.estimate,
+                "estimate_from": None if self.cached(name) else planned.source,
                 "resources": self.resources(name),
             }
             for name, planned in ((name, self.plan.nodes[name]) for name in self.plan.in_order())
@@ -152,16 +187,23 @@ class Forecast:
         }
 
 
-def forecast(plan: Plan, explain: str | None = None, plot: Plotter | None = None) -> Forecast:
+def forecast(
+    plan: Plan,
+    explain: str | None = None,
+    plot: Plotter | None = None,
+    keep: Callable[[RunState, During], Keeping] | None = None,
+    forced: Collection[str] = (),
+) -> Forecast:
     """Run the plan in virtual time. It assumes success; a `when` that cannot be known counts as true.
 
-    `plot` finds the order that is followed; without it the policy alone decides. Raises UsageError where the node to
-    `explain` is not there.
+    `plot` finds the order that is followed; without it the policy alone decides. `keep` tells of kept results, of which
+    none is served for nodes that are `forced`. Raises UsageError where the node to `explain` is not there.
     """
     start: dict[str, float] = {}
     finish: dict[str, float] = {}
     explained: dict[str, Any] = {}
     guessed: set[str] = set()
+    served: dict[str, ev.NodeServed] = {}
 
     def watch(events: Sequence[ev.Event], state: RunState) -> None:
         for event in events:
@@ -169,6 +211,8 @@ def forecast(plan: Plan, explain: str | None = None, plot: Plotter | None = None
                 start[event.node] = event.time
             elif isinstance(event, ev.AttemptEnded):
                 finish[event.node] = event.time
+            elif isinstance(event, ev.NodeServed) and event.key:
+                served[event.node] = event
             elif isinstance(event, ev.NodeOpened) and event.assumed:
                 guessed.add(event.node)
         if explain and not explained and state.nodes[explain].ready_at is not None:
@@ -182,12 +226,16 @@ def forecast(plan: Plan, explain: str | None = None, plot: Plotter | None = None
     state = RunState(replace(plan, timeout=None))
     state.id = "plan"
     state.nests.patient = True
+    state.force(forced)
+    during = _Assuming(plan, state)
+    keeping = keep(state, during) if keep is not None else None
     engine = Engine(
         state,
         journal=None,
         executor=executor,
         clock=executor,
-        during=_Assuming(plan, state),
+        during=during,
+        keeping=keeping,
         prepare=simulated,
         collect=_unknown,
         watchers=[watch],
@@ -202,13 +250,19 @@ def forecast(plan: Plan, explain: str | None = None, plot: Plotter | None = None
     if explain and not explained:
         explained.update(_explained(state, explain))
     _complete(state, start, finish)
-    if guessed:
-        plan = plan.planner.measured(plan)
+    if guessed or served:
+        plan = plan.planner.measured(plan, served)
     ready = {name: run.ready_at for name, run in state.nodes.items() if run.ready_at is not None}
     return Forecast(
         plan=plan, start=start, finish=finish, ready=ready, explained=explained, improved=state.course is not None,
-        guessed=frozenset(guessed),
+        guessed=frozenset(guessed), served=served, gathered=_gathered(state),
+        whys=keeping.whys if keeping else {}, unsure=frozenset(keeping.unknown if keeping else ()) - served.keys(),
     )  # fmt: skip
+
+
+def _gathered(state: RunState) -> dict[str, object]:
+    holders = ((name, run) for name, run in state.nodes.items() if state.plan.nodes[name].holds)
+    return {name: run.output for name, run in holders if run.state is SUCCEEDED and run.output is not expr.UNKNOWN}
 
 
 def _complete(state: RunState, start: dict[str, float], finish: dict[str, float]) -> None:

@@ -14,7 +14,7 @@ from wfctl import expr, instant, journal, paper, planner, plugins, spec
 from wfctl.errors import Bug, StateError, UsageError, WfctlError
 from wfctl.jobs import Kind
 from wfctl.node import Node
-from wfctl.noderun import BAD, DONE, RUNNING, WAITING_INPUT
+from wfctl.noderun import BAD, CACHED, DONE, READY, RUNNING, WAITING_INPUT
 from wfctl.plan import Plan, Request
 from wfctl.record import dataclass
 from wfctl.state import RunState, RunStatus, fold
@@ -162,6 +162,7 @@ def checkpoint_of(record: Record) -> dict[str, Any]:
 
 _SAYS_NOTHING_OF_THE_WORK = (
     "description", "needs", "priority", "deadline", "business_value", "user_level", "group", "estimate",
+    "idempotency", "checkpoint",
 )  # fmt: skip
 
 
@@ -264,6 +265,7 @@ def document(record: Record) -> dict[str, Any]:
         "folder": str(record.folder.path.absolute()),
         "wants_update": record.state.wants_update,
         "transactions": transactions(record.state),
+        "checkpoints": checkpoints(record.state),
         "nodes": nodes,
         "rollback": None,
     }
@@ -275,6 +277,19 @@ def transactions(state: RunState) -> list[dict[str, Any]]:
         {"node": node, "attempt": attempt, "name": transaction_name(state.id, node, attempt)}
         for node in state.prepared
         for attempt in state.nodes[node].prepared
+    ]
+
+
+def checkpoints(state: RunState) -> list[dict[str, Any]]:
+    """The places in a run to come back to, the last one last."""
+    return [
+        {
+            "name": name,
+            "time": moment(one.time),
+            "files": sorted(one.files),
+            "bytes": sum(size for _, _, size in one.files.values()),
+        }
+        for name, one in state.checkpoints.items()
     ]
 
 
@@ -320,9 +335,37 @@ def node_document(record: Record, name: str, status: str) -> dict[str, Any]:
     }
 
 
+def why_document(record: Record, name: str) -> dict[str, Any]:
+    """`why ID NODE --json`: whether a node ran or was served, and what decided that. Raises UsageError."""
+    run = record.state.nodes.get(name)
+    if run is None:
+        from wfctl.errors import nearest
+
+        hint = nearest(name, record.state.nodes) or f"`wfctl status {record.folder.id}` shows the nodes"
+        raise UsageError(f'no node "{name}" in run {record.folder.id}; {hint}')
+    why = dict(run.why) if run.why else None
+    if why is not None and isinstance(why.get("made"), (int, float)):
+        why["ago"] = round(max(0.0, (run.started or record.state.time) - why["made"]), 6)
+        why["made"] = moment(why["made"])
+    return {
+        "node": name,
+        "run": record.folder.id,
+        "state": node_document(record, name, record.status())["state"],
+        "attempts": run.attempt,
+        "key": run.key or None,
+        "of": run.reason.removeprefix("from ") if run.state is CACHED else None,
+        "made": moment(run.made),
+        "ago": round(run.started - run.made, 6) if run.made is not None and run.started is not None else None,
+        "waits": run.waits or None,
+        "why": why,
+    }
+
+
 def _of_kind(record: Record, name: str) -> dict[str, Any]:
     """What there is to say of a node that asks, or that holds others."""
     run, planned = record.state.nodes[name], record.plan.nodes[name]
+    if run.state is READY and run.waits:
+        return {"waits": run.waits}
     if planned.node.kind == "ask" and run.state is WAITING_INPUT and run.asked:
         message, until, choices = run.asked
         return {"question": {"message": message, "choices": choices, "until": moment(until)}}

@@ -199,6 +199,67 @@ class Sharing(Protocol):
         """A `Woken` has arrived; before anything is asked for again."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What is kept of a node that need not run: `file` is where its output lies, where that is a large one."""
+
+    key: str
+    of: str
+    made: float
+    output: object = None
+    stored: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """Nothing is kept that would do, and nobody else works on it: the node is to run. `why` says why, as plain data."""
+
+    key: str
+    why: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Busy:
+    """Nothing is kept that would do, and somebody works on it now."""
+
+    key: str
+    holder: str
+
+
+class Keeping(Protocol):
+    """The results that are kept of nodes, of this and of earlier runs. What cannot be evaluated raises ExpressionError.
+
+    In a plan nothing is claimed and nothing is kept."""
+
+    unknown: set[str]
+    """Nodes of a plan of which only a run can tell whether something is kept."""
+    @property
+    def whys(self) -> Mapping[str, Mapping[str, Any]]:
+        """Of the nodes of a plan for which nothing is kept that would do: why that is."""
+
+    def look(self, node: str, now: float) -> Served | None:
+        """What would do in place of the work of a node."""
+
+    def claim(self, node: str, now: float, *, forced: bool) -> Served | Claimed | Busy | None:
+        """The same, and else the right to work on it, until `release`. A node that is `forced` runs whatever is kept.
+        None where nothing of the node is to be kept."""
+
+    def ended(self, event: Any) -> None:
+        """How an attempt ended that had claimed its key. What is to be kept of a success is kept by `keep`."""
+
+    def keep(self) -> None:
+        """Keep for good what has ended, before any of it is recorded."""
+
+    def release(self, node: str) -> bool:
+        """Whether the node had claimed a key. Others may work on it now."""
+
+    def stand_in_line(self, waiting: bool) -> None:
+        """Be woken when one of the keys that were busy may be had; or none is wanted any more."""
+
+    def woken(self) -> None:
+        """A `Woken` has arrived."""
+
+
 class Roster(Protocol):
     """Which processes a run has, kept for whoever must end them when its engine is dead."""
 
@@ -274,6 +335,10 @@ class Kind(Protocol):
 
     def paths(self, body: object, key: str) -> tuple[object, ...]:
         """What it reads or writes by its own words; `key` is `reads` or `writes`. It counts among those of the node."""
+
+    def decides(self, node: Any, names: Mapping[str, object], vars: Mapping[str, object]) -> Mapping[str, object]:
+        """What it says that decides its result, by key of the node: plain data, filled in; a secret is its name. What
+        the node has in common with all kinds is not in it. Raises ExpressionError."""
 
     def prepare(
         self, job: Job, node: Any, names: Mapping[str, object], place: Place, vars: Mapping[str, object]

@@ -45,8 +45,6 @@ RUN_NAMES_AT_END: Mapping[str, None] = dict.fromkeys(("id", "started", *AT_END))
 # What the format has and this version has not: refused at load, never at run. The values are those that ask for
 # nothing and so are harmless.
 LATER_IN_NODE: Mapping[str, tuple[object, ...]] = {
-    "idempotency": (False,),
-    "checkpoint": (False,),
     "compensate": (),
     "compensate_when": (),
     "pivot": (False,),
@@ -215,6 +213,9 @@ class Level:
         for key in ("reads", "writes") if len(builder.problems) == faults else ():  # else they would be told twice
             if more := kind.paths(body, key):
                 fields[key] = joined(fields.get(key), more)
+        if fields.get("idempotency") is not None and (kind.prepares(body) or name == "ask"):
+            why = "a person is asked each time" if name == "ask" else "a prepared transaction is done when the run ends"
+            builder.fault(reader.at("idempotency"), f"no result of this can be kept: {why}", "take it out", key=True)
         fields["dynamic"] = reader.dynamic
         if builder.secrets:
             fields["receives"] = reader.receives

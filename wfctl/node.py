@@ -115,6 +115,10 @@ class Node:
     limit: str = "soft"
     reads: Value = ()
     writes: Value = ()
+    idempotency: Value = None
+    """An `Idempotency`, or the value with expressions that becomes one; None where no result is kept."""
+    checkpoint: Value = None
+    """The globs that a checkpoint after it saves, or the value with expressions that tells them; None for none."""
     detach: bool = False
     prepares: bool = False
     """It leaves a prepared transaction, which the end of the run decides."""
@@ -259,6 +263,19 @@ class NodeReader:
             elif isinstance(env, dict) and env.get(name) is not None:
                 self.builder.fault((*where, i), f'"{name}" stands in env as well', "take one of them out")
         return tuple(name for name in names.values() if name in self.builder.secrets)
+
+    def keeping(self, key: str) -> Value:
+        """What is kept of the node: its meaning where that is plain, else the value that an attempt fills in."""
+        from wfctl import keys
+
+        value, where = self.value(key), self.at(key)
+        read = {"idempotency": keys.read_idempotency, "checkpoint": keys.read_checkpoint}[key]
+        if value is self.raw[key]:
+            return self.builder.attempt(lambda: read(value), where, None)
+        if isinstance(value, dict):  # what is plain in it can be wrong already
+            plain = {name: part for name, part in value.items() if part is self.raw[key][name]}
+            self.builder.attempt(lambda: read(plain), where, None)
+        return value
 
     def duration(self, key: str) -> Value:
         value = self.value(key)
@@ -447,6 +464,8 @@ _READERS: Mapping[str, Callable[[NodeReader, str], Any]] = {
     "timeout": NodeReader.duration,
     "reads": NodeReader.path,
     "writes": NodeReader.path,
+    "idempotency": NodeReader.keeping,
+    "checkpoint": NodeReader.keeping,
     "when": NodeReader.condition,
     "expect": NodeReader.condition,
     **dict.fromkeys(PLANNED, NodeReader.planned),

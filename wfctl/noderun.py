@@ -45,6 +45,8 @@ MOVES: Mapping[tuple[NodeState, type[ev.Event]], NodeState] = {
     (WAITING_INPUT, ev.NodeSucceeded): SUCCEEDED,
     (WAITING_INPUT, ev.NodeFailed): FAILED,
     (WAITING_INPUT, ev.NodeCancelled): CANCELLED,
+    (READY, ev.NodeWaiting): READY,  # for its twin
+    (READY, ev.NodeServed): CACHED,
     (READY, ev.NodeStarted): RUNNING,
     (RUNNING, ev.NodeSucceeded): SUCCEEDED,
     (RUNNING, ev.NodeRetrying): RETRYING,
@@ -95,8 +97,11 @@ class NodeRun:
         "first_started",
         "inside",
         "judged",
+        "key",
         "left",
+        "made",
         "output",
+        "place",
         "prepared",
         "ready_at",
         "reason",
@@ -110,6 +115,8 @@ class NodeRun:
         "succeeded",
         "tries",
         "unknown",
+        "waits",
+        "why",
         "won",
         "writes",
     )
@@ -121,7 +128,10 @@ class NodeRun:
         "exit_code",
         "finished",
         "first_started",
+        "key",
+        "made",
         "output",
+        "place",
         "prepared",
         "ready_at",
         "reason",
@@ -133,6 +143,7 @@ class NodeRun:
         "stored",
         "tries",
         "unknown",
+        "why",
         "won",
         "writes",
     )
@@ -156,6 +167,11 @@ class NodeRun:
         self.unknown = unknown  # whether the outcome of any attempt is
         self.retry_at: float | None = None
         self.writes: Any = None
+        self.key = ""  # under which its result is kept
+        self.why: Any = None  # no kept result was served
+        self.made: float | None = None  # when the kept result was made that was served
+        self.waits = ""  # for the twin that works on its key
+        self.place = 0  # of the event by which it ended, among all of the run
         self.won: tuple[str, ...] = ()  # the keys of the items that a `for_each` chose
         self.asked: Any = None  # the question of an `ask`, and until when it stands
         self.prepared: list[int] = []  # attempts whose transaction may be prepared, and neither committed nor not

@@ -10,7 +10,7 @@ from typing import Any
 from wfctl import events as ev
 from wfctl.noderun import NodeRun, NodeState
 from wfctl.plan import Plan
-from wfctl.state import RunState, RunStatus
+from wfctl.state import Checkpoint, RunState, RunStatus
 
 _KEPT = (
     "at_once",
@@ -28,6 +28,7 @@ _KEPT = (
     "only_finally",
     "outputs",
     "paused",
+    "putting_back",
     "settled",
     "signal",
     "started",
@@ -45,6 +46,8 @@ def to_data(state: RunState) -> dict[str, Any]:
     return {
         "run": {key: getattr(state, key) for key in _KEPT},
         "course": ev.to_data(state.course) if state.course else None,
+        "forced": sorted(state.forced),
+        "checkpoints": [[name, one.place, one.time, one.files] for name, one in state.checkpoints.items()],
         "grown": [[name, items] for name, items in state.grown.items()],
         "nodes": {
             name: [str(run.state), *(getattr(run, key) for key in NodeRun.KEPT)] for name, run in state.nodes.items()
@@ -61,6 +64,8 @@ def from_data(plan: Plan, data: Mapping[str, Any]) -> RunState:
         raise ValueError("the checkpoint is of another plan")
     for key in _KEPT:
         setattr(state, key, data["run"][key])
+    state.forced = set(data["forced"])
+    state.checkpoints = {name: Checkpoint(place, time, files) for name, place, time, files in data["checkpoints"]}
     course = data["course"] and ev.from_data(data["course"])
     state.course = course if isinstance(course, ev.RunPlanned) else None
     state.status = RunStatus(state.status)

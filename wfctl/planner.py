@@ -149,13 +149,15 @@ class Planner:
         )
         return plan, self.problems
 
-    def measured(self, plan: Plan) -> Plan:
-        """The same plan with the critical path and the bounds of all there is by now: items may have joined."""
-        before = instances.points(plan.nodes)
-        ordered = [point for point in graph.order(before) if plan.nodes[instances.at(point)].likely]
-        lengths = {point: 0.0 if point.endswith(instances.END) else plan.nodes[point].estimate for point in ordered}
-        path = bounds.critical_path(plan.nodes, ordered, before, lengths)
-        lower = bounds.lower_bounds(plan.nodes, ordered, before, lengths, plan.budget, plan.concurrency)
+    def measured(self, plan: Plan, served: Collection[str] = ()) -> Plan:
+        """The same plan with the critical path and the bounds of all there is by now: items may have joined, and the
+        `served` need no work."""
+        nodes = {**plan.nodes, **{name: replace(plan.nodes[name], given=True, estimate=0.0) for name in served}}
+        before = instances.points(nodes)
+        ordered = [point for point in graph.order(before) if nodes[instances.at(point)].likely]
+        lengths = {point: 0.0 if point.endswith(instances.END) else nodes[point].estimate for point in ordered}
+        path = bounds.critical_path(nodes, ordered, before, lengths)
+        lower = bounds.lower_bounds(nodes, ordered, before, lengths, plan.budget, plan.concurrency)
         return replace(plan, critical_path=path, bounds=lower)
 
     def check_growth(self, plan: Plan, parent: str, items: Sequence[Item]) -> None:

@@ -37,6 +37,7 @@ from wfctl.noderun import (
 from wfctl.plan import Plan, Planned
 from wfctl.policy import POLICIES
 from wfctl.ready import Ready
+from wfctl.record import dataclass
 from wfctl.trigger import TRIGGERS
 
 if TYPE_CHECKING:
@@ -55,8 +56,20 @@ class RunStatus(StrEnum):
     FAILED = "failed"
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A place in a run to come back to: after how many events, when, and what was saved there."""
+
+    place: int
+    time: float
+    files: Mapping[str, Any]
+
+
 class RunState:
     """The state of one run under one plan."""
+
+    ready: Ready | Turns
+    nests: Nests
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -84,6 +97,9 @@ class RunState:
         self._to_stop: deque[str] = deque()
         self.tokens: dict[str, float] = {}  # of rates, as `Budget` keeps them
         self.course: ev.RunPlanned | None = None  # what is followed
+        self.forced: set[str] = set()  # nodes that no kept result is served for; `*` for all
+        self.checkpoints: dict[str, Checkpoint] = {}  # by name, the last one last
+        self.putting_back = ""  # the checkpoint whose files are to be put back
         self.nodes = {name: NodeRun() for name in plan.nodes}
         self.grown: dict[str, list[tuple[str, Any]]] = {}  # items that joined: keys and values, by `for_each`
         self.no_wait = False  # for people: the run ends where only they could go on
@@ -198,6 +214,27 @@ class RunState:
         """A node that asks a person, and has not asked yet."""
         return self._first(self._to_ask, lambda run: run.state is READY)
 
+    def next_to_look(self) -> str | None:
+        """A ready node of which a result may be kept."""
+        return self._first(self._to_look, lambda run: run.state is READY)
+
+    def looked(self, node: str) -> None:
+        """No result is kept that would do: it waits for its turn. No fact: after a crash it is looked again."""
+        self._to_look.popleft()
+        self._push_ready(self.plan.nodes[node])
+
+    def set_aside(self, node: str) -> None:
+        """It waits for its twin, out of the way of others. No fact: who that is has been told."""
+        self._leave_queue(node, READY, self.plan.nodes[node])
+        self.aside[node] = None
+
+    def look_again(self) -> bool:
+        """A twin may have ended, and left a result; whether any node waits for one."""
+        aside = list(self.aside)
+        self._to_look += aside
+        self.aside.clear()
+        return bool(aside)
+
     def next_answer_limit(self) -> float | None:
         """When the time of the next question is up."""
         return min((at for name in self.asking if (at := self.nodes[name].asked[1]) is not None), default=None)
@@ -251,10 +288,12 @@ class RunState:
         self._ended(node, run)
 
     def _leave_queue(self, node: str, old: NodeState, planned: Planned) -> None:
-        if old is READY and node in self.ready:
-            self.ready.remove(node)
-            if node in self.refused:
-                self.ask_again()  # it is another's turn to wait for that
+        if old is READY:
+            self.aside.pop(node, None)
+            if node in self.ready:
+                self.ready.remove(node)
+                if node in self.refused:
+                    self.ask_again()  # it is another's turn to wait for that
         elif old is WAITING_INPUT:
             self.asking.pop(node, None)
 
@@ -277,7 +316,7 @@ class RunState:
         self.time = event.time
         self.events += 1
         name = getattr(event, "node", None)
-        if name is None or isinstance(event, ev.TransactionEnded):
+        if name is None or isinstance(event, (ev.TransactionEnded, ev.CheckpointSaved)):
             _RUN_FACTS[type(event)](self, event)
             return
         run = self.nodes.get(name)
@@ -305,8 +344,30 @@ class RunState:
     def _make_ready(self, planned: Planned) -> None:
         if planned.node.kind == "ask":
             self._to_ask.append(planned.id)
+        elif planned.node.idempotency is not None and not self.is_forced(planned.id):
+            self._to_look.append(planned.id)
         else:
             self._push_ready(planned)
+
+    def force(self, nodes: Iterable[str]) -> None:
+        """Serve nothing that is kept for these; `*` for all."""
+        self.forced = set(nodes)
+        to_look = list(self._to_look)
+        self._to_look.clear()
+        for name in to_look:
+            if self.is_forced(name):
+                self._push_ready(self.plan.nodes[name])
+            else:
+                self._to_look.append(name)
+
+    def is_forced(self, node: str) -> bool:
+        """Whether a person wants the node to run, whatever is kept."""
+        return node in self.forced or "*" in self.forced
+
+    def _node_waiting(self, run: NodeRun, planned: Planned, event: ev.NodeWaiting) -> None:
+        run.waits = event.holder
+        run.key = event.key
+        self.aside[planned.id] = None
 
     def _node_opened(self, run: NodeRun, planned: Planned, event: ev.NodeOpened) -> None:
         if event.items is not None:
@@ -356,6 +417,8 @@ class RunState:
             run.first_started = event.time
         run.finished = None
         run.writes = event.writes
+        run.key, run.why = event.key, event.why
+        run.made, run.waits = None, ""
         run.reason = run.error = ""
         self.running[planned.id] = None
         run.devices = event.devices
@@ -433,21 +496,25 @@ class RunState:
         run.started = run.finished = event.time
         run.output = event.output
         run.stored = event.stored
+        run.key, run.made = event.key, event.made
+        run.why, run.waits = None, ""
         run.reason = f"from {event.of}"
 
     def _run_started(self, event: ev.RunStarted) -> None:
         self.id = event.run
         self.started = self.began = event.time
         self.no_wait = event.no_wait
+        waiting = self.ready
         self.ready = self._queue()  # who is ready from the start waits since now
         for name, run in self.nodes.items():
             planned = self.plan.nodes[name]
             if run.state is READY:
                 run.ready_at = event.time
-                if planned.node.kind != "ask":
+                if name in waiting:
                     self._push_ready(planned)
             elif run.state is RUNNING:  # what holds others, and was open from the start
                 run.started = run.first_started = run.ready_at = event.time
+        self.force(event.forced)
         self.nests.paused()
 
     def _run_resumed(self, event: ev.RunResumed) -> None:
@@ -478,16 +545,36 @@ class RunState:
             self.began = event.time
         self.course = None
         self.commit_again = self.committing
-        asked = set(event.again) | {name for name, run in self.nodes.items() if run.rolled_back and not decided}
+        self.forced = set(event.again)
+        later: set[str] = set()
+        if event.checkpoint:
+            self.putting_back = event.checkpoint
+            later = self._later_than(self.checkpoints[event.checkpoint])
+        asked = set(event.again) | later | {name for name, run in self.nodes.items() if run.rolled_back and not decided}
         if not self.committing:
             resumption.forget(self, asked, finally_only=decided)
         self.derive()
 
+    def _later_than(self, checkpoint: Checkpoint) -> set[str]:
+        """The nodes that have succeeded after a checkpoint. Those made since then are none any more."""
+        for name in [name for name, other in self.checkpoints.items() if other.place > checkpoint.place]:
+            del self.checkpoints[name]
+        done = (name for name, run in self.nodes.items() if run.state in DONE and run.place > checkpoint.place)
+        return {name for name in done if not self.plan.nodes[name].holds}
+
+    def _files_put_back(self, event: ev.FilesPutBack) -> None:
+        self.putting_back = ""
+
+    def _checkpoint_saved(self, event: ev.CheckpointSaved) -> None:
+        self.checkpoints.pop(event.node, None)
+        self.checkpoints[event.node] = Checkpoint(self.events, event.time, event.files)
+
     def _run_planned(self, event: ev.RunPlanned) -> None:
         self.course = event if event.order else None
+        waiting = self.ready
         self.ready = self._queue()
         for name, run in self.nodes.items():
-            if run.state is READY and self.plan.nodes[name].node.kind != "ask":
+            if run.state is READY and name in waiting:
                 self._push_ready(self.plan.nodes[name])
 
     def _queue(self) -> Ready | Turns:
@@ -594,9 +681,11 @@ class RunState:
         self.unended: dict[tuple[str, int], str] = {}  # transactions that could not be ended, and why
         self.ending = set()
         self.refused: dict[str, None] = {}  # by other runs, in the order of asking
+        self.aside: dict[str, None] = {}  # those that wait for their twin
         self.asked: dict[str, str] = {}
         self._doomed: deque[str] = deque()
         self._to_ask: deque[str] = deque()
+        self._to_look: deque[str] = deque()
         self._to_cancel: deque[str] = deque()
         self._to_stop = deque()
         self._unjudged: deque[str] = deque()
@@ -670,6 +759,7 @@ class RunState:
 
     def _ended(self, name: str, run: NodeRun) -> None:
         planned = self.plan.nodes[name]
+        run.place = self.events
         self.ready.ended(name)
         self.open[planned.node.section] -= 1
         self.ended[run.state] = self.ended.get(run.state, 0) + 1
@@ -739,6 +829,8 @@ class RunState:
 _RUN_FACTS: Mapping[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.RunStarted: RunState._run_started,
     ev.RunResumed: RunState._run_resumed,
+    ev.FilesPutBack: RunState._files_put_back,
+    ev.CheckpointSaved: RunState._checkpoint_saved,
     ev.RunPlanned: RunState._run_planned,
     ev.RunStopping: RunState._run_stopping,
     ev.RunHalted: RunState._run_halted,
@@ -754,6 +846,7 @@ _NODE_FACTS: Mapping[type[ev.Event], Callable[[RunState, NodeRun, Planned, Any],
     ev.NodeReady: RunState._node_ready,
     ev.NodeOpened: RunState._node_opened,
     ev.NodeAsked: RunState._node_asked,
+    ev.NodeWaiting: RunState._node_waiting,
     ev.NodeStarted: RunState._node_started,
     ev.NodeSucceeded: RunState._node_succeeded,
     ev.NodeRetrying: RunState._node_retrying,

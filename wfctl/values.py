@@ -80,6 +80,17 @@ def _inner(part: object) -> object:
     return json.dumps(part, ensure_ascii=False) if isinstance(part, (list, dict)) else part
 
 
+def lasting(value: object) -> object:
+    """A value as plain data, whatever way it is handed over: what `file(x)` gives is its content, not its place."""
+    if isinstance(value, expr.FileValue):
+        return {"file": value.data}
+    if isinstance(value, (list, tuple)):
+        return [lasting(part) for part in value]
+    if isinstance(value, Mapping):
+        return {key: lasting(part) for key, part in value.items()}
+    return value
+
+
 # -- secrets
 
 

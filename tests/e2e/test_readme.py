@@ -117,7 +117,7 @@ def test_the_two_commands_of_the_readme_set_up_all_they_need(tmp_path: Path) -> 
     assert "test" in project["optional-dependencies"]
 
 
-@pytest.mark.parametrize("name", ["format.md", "semantics.md", "design.md"])
+@pytest.mark.parametrize("name", ["format.md", "semantics.md", "design.md", "kept.md"])
 def test_the_workflows_in_the_documents_have_no_faults(name: str, tmp_path: Path, wfctl: Command) -> None:
     blocks = [b["body"] for b in FENCE.finditer((ROOT / "docs" / name).read_text()) if b["language"] == "yaml"]
     files = []
@@ -131,7 +131,7 @@ def test_the_workflows_in_the_documents_have_no_faults(name: str, tmp_path: Path
 
 
 LATER = """
-    rollback idempotency checkpoint
+    rollback
     compensate compensate_when pivot
 """
 

@@ -15,7 +15,7 @@ from wfctl.decide import Leavings
 from wfctl.engine import Engine, Plotter, Watcher
 from wfctl.errors import Problem
 from wfctl.executors.simulated import SimulatedExecutor
-from wfctl.jobs import Answer, Completion, Ending, Job, Message, Signalled
+from wfctl.jobs import Answer, Completion, Ending, Job, Keeping, Message, Signalled
 from wfctl.plan import Plan, Planned, Request
 from wfctl.scope import During
 from wfctl.state import RunState, fold
@@ -181,6 +181,10 @@ def simulate(
     files: Mapping[str, Any] | None = None,
     answers: Callable[[RunState], Sequence[Answer]] = lambda state: (),
     no_wait: bool = False,
+    keeping: Keeping | None = None,
+    save: Callable[[Planned], Mapping[str, Any] | None] = lambda planned: {},
+    forced: Sequence[str] = (),
+    checkpoint: str = "",
 ) -> Simulated:
     """Run a workflow in virtual time, or go on with `run`.
 
@@ -189,7 +193,8 @@ def simulate(
     gives what a node leaves, or `left` all of it. `signals` are messages with their moments, a number
     stands for that signal. `crash` may raise `Crash` at a named point: of what was not synced by
     then only the first `written` events are kept. `plot` makes the plan that is followed;
-    without it the policy decides alone.
+    without it the policy decides alone. `keeping` has the kept results, of which none is served for nodes that are
+    `forced`; `save` tells what a checkpoint saves, and `checkpoint` is the one to go back to.
     """
     plan, problems = build(data, request, files)
     assert not problems, problems
@@ -235,19 +240,22 @@ def simulate(
         point=crash,
         plot=plot,
         answers=lambda: answers(state),
+        keeping=keeping,
+        save=save,
     )
     result = Simulated(plan, journal, begun, state)
     try:
         if run is None:
             engine.record(
                 ev.RunStarted(
-                    time=0.0, run="r", workflow="flow", file="f", digest="", definition="", request={}, no_wait=no_wait
-                )
+                    time=0.0, run="r", workflow="flow", file="f", digest="", definition="", request={}, no_wait=no_wait,
+                    forced=tuple(forced),
+                )  # fmt: skip
             )
             for name in (name for name, planned in plan.nodes.items() if planned.given):
                 engine.record(ev.NodeServed(time=0.0, node=name, output=outputs.get(name), of="other"))
-        elif state.finished is None or state.status != "succeeded" or again:
-            engine.record(ev.RunResumed(time=state.time, again=tuple(again), no_wait=no_wait))
+        elif state.finished is None or state.status != "succeeded" or again or checkpoint:
+            engine.record(ev.RunResumed(time=state.time, again=tuple(again), checkpoint=checkpoint, no_wait=no_wait))
         engine.set_course("resume" if run else "start")
         engine.run()
     except Crash:

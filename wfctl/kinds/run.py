@@ -88,6 +88,30 @@ class Run:
             argv = (*argv, *extra)
         return replace(job, argv=argv, env={**job.env, **env}, files={**job.files, **hand.files})
 
+    def decides(self, node: object, names: Mapping[str, object], vars: Mapping[str, object]) -> dict[str, object]:
+        """Its command, filled in, with what stands beside it."""
+        assert isinstance(node, Node)
+        assert isinstance(node.body, Command)
+        said: dict[str, object] = {"stdout": node.stdout}
+        script = node.body.script
+        if script is None:
+            said["run"] = [values.lasting(_evaluate(part, names)) for part in node.body.argv]
+        elif script.argv is not None and node.shell is None and not node.args:
+            said["run"] = [[p if isinstance(p, str) else _lasting(p, names) for p in word] for word in script.argv]
+        else:
+            said["run"] = script.text
+            said["values"] = [_lasting(expression, names) for expression in script.values]
+            said["shell"] = node.shell
+        if node.args:
+            said["args"] = [values.lasting(part) for part in values.spread(node.args, names)]
+        if node.stdin is not None:
+            said["stdin"] = values.lasting(expr.evaluate_value(node.stdin, names))
+        return said
+
+
+def _lasting(expression: expr.Expression, names: Mapping[str, object]) -> object:
+    return values.lasting(expression.evaluate(names))
+
 
 def _evaluate(part: object, names: Mapping[str, object]) -> object:
     return part if isinstance(part, str) else expr.evaluate_value(part, names)

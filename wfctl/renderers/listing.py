@@ -11,10 +11,13 @@ from textwrap import wrap
 from typing import Any
 
 from wfctl.renderers.plain import NO_WORK, answer_commands, because, counted, resume_command
-from wfctl.renderers.text import LOOKS, Pen, duration, look, number, pad, plural, safe, state_word, width_of
+from wfctl.renderers.text import LOOKS, Pen, duration, look, number, pad, plural, safe, size, state_word, width_of
 
 MANY = 100
 """Nodes up to which each has a line; of more only those that want attention, and at most so many."""
+
+CHECKPOINTS = 5
+"""Checkpoints that are shown, the last ones."""
 
 _ATTENTION = ("failed", "timed_out", "undo_failed", "waiting_input", "interrupted", "running", "retrying", "undoing")
 _OF_OTHERS = ("waiting", "ready", "succeeded", "cached", "skipped", "cancelled", "undone")
@@ -43,11 +46,25 @@ def run_status(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
     if prepared := document.get("transactions"):
         told = ", ".join(f"{pen.safe(one['node'])} ({pen.safe(one['name'])})" for one in prepared)
         lines += ["", f"  {plural(len(prepared), 'prepared transaction')} open: {told}"]
+    if places := document.get("checkpoints"):
+        lines += ["", *_checkpoints(places, pen)]
     if asked := {name: node["question"]["choices"] for name, node in nodes.items() if node.get("question")}:
         lines += ["", *(f"answer with: {pen.safe(text)}" for text in answer_commands(document["id"], asked))]
     if document["state"] in ("failed", "interrupted", "waiting_input", "committing", "rollback_failed"):
         lines += ["", f"go on with: {resume_command(document['id'], document['wants_update'])}"]
     return "\n".join(lines) + "\n"
+
+
+def _checkpoints(places: Sequence[Mapping[str, Any]], pen: Pen) -> list[str]:
+    """The last checkpoints, the newest first, with what they saved."""
+    column = max(width_of(pen.clip(place["name"], 40)) for place in places[-CHECKPOINTS:])
+    lines = ["  checkpoints (go back with --from-checkpoint NAME):"]
+    for place in reversed(places[-CHECKPOINTS:]):
+        saved = plural(len(place["files"]), "file") + f", {size(place['bytes'])}" if place["files"] else "no files"
+        lines.append(f"    {pad(pen.clip(place['name'], 40), column)}  {_when(place['time'])}{pen.dot}{saved}")
+    if len(places) > CHECKPOINTS:
+        lines.append(pen.paint(f"    + {len(places) - CHECKPOINTS} before", "dim"))
+    return lines
 
 
 def _run_head(document: Mapping[str, Any], pen: Pen) -> list[str]:
@@ -114,6 +131,8 @@ def _notes(state: str, node: Mapping[str, Any], pen: Pen) -> list[str]:
         notes.append(f"{state}, {because(node['reason'])}")
     elif state == "cached":
         notes.append(f"kept result {pen.safe(node['reason'] or '')}".rstrip())
+    elif node.get("waits"):
+        notes.append(f"waits for {pen.safe(node['waits'])}, which works on the same key")
     elif state == "waiting_input" and node.get("question"):
         notes.append(pen.safe(node["question"]["message"]))
     elif state == "running" and node["started"]:

@@ -180,7 +180,8 @@ class Plain:
             case ev.NodeAsked():
                 return self._question(event.node, event.message, event.until, event.choices, event.time)
             case ev.NodeServed():
-                return self._line("cached", event.node, f"taken from run {event.of}" if event.of else "kept result")
+                what = "kept result of" if event.key else "taken from"
+                return self._line("cached", event.node, f"{what} run {event.of}")
             case ev.NodeInterrupted(reason="low_disk"):
                 return self._line("interrupted", event.node, "found no room to start")
             case ev.NodeInterrupted():
