@@ -248,9 +248,16 @@ def simulate(
         if run is None:
             engine.record(
                 ev.RunStarted(
-                    time=0.0, run="r", workflow="flow", file="f", digest="", definition="", request={}, no_wait=no_wait,
+                    time=0.0,
+                    run="r",
+                    workflow="flow",
+                    file="f",
+                    digest="",
+                    definition="",
+                    request={},
+                    no_wait=no_wait,
                     forced=tuple(forced),
-                )  # fmt: skip
+                )
             )
             for name in (name for name, planned in plan.nodes.items() if planned.given):
                 engine.record(ev.NodeServed(time=0.0, node=name, output=outputs.get(name), of="other"))
