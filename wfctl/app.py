@@ -103,6 +103,7 @@ def run(asked: Asked, store: Store, watching: Watching) -> Outcome:
         course = plot(RunState(plan), 0.0, "start", asked.optimize)
         now = time.time()
     store.prepare()
+    _warn_of_network(store, watching.warn)
     from wfctl import custody
 
     custody.end_others(store, watching.warn)
@@ -156,6 +157,7 @@ def resume(
 
     folder = store.find_run(run_id)
     store.check()  # what others could write is no definition to run
+    _warn_of_network(store, watching.warn)
     variables = _variables(env_file)
     writer: Any = None
 
@@ -243,6 +245,15 @@ def _go_on(
     facts += _served(_given(plan, store, record.first.of, missing), now)
     new_plan = plan if updated else None
     return Outcome(record, drive(record, writer, facts, watching, new_plan, variables, secrets))
+
+
+def _warn_of_network(store: Store, warn: Callable[[str], None]) -> None:
+    """Tell of a state folder that other machines have too: what holds by kernel locks may not hold there."""
+    from wfctl import mounts
+
+    if sort := mounts.network(str(store.path)):
+        what = f'state folder "{store.path}" is on a network file system ({sort})'
+        warn(f"{what}: let no other machine use it, or choose a local one with --state-dir")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -474,7 +475,7 @@ build/program/%.o: program/%.sh program/compile.sh program/common.inc
 \tmkdir -p build/program; sh program/compile.sh $< $@; echo 'compile[$*]'
 """  # noqa: E501
 
-EDITS = {
+EDITS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "nothing": (lambda folder: None, set()),
     "one source": (lambda folder: _edit(folder / "program/words.sh"), {"compile[words]", "link"}),
     "what all read": (
