@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.simulate import Memory, Simulated, build, flow, simulate
+from tests.test_keeping import Shelf
 from tests.test_score import workflows
 from wfctl.errors import UsageError
 from wfctl.explain import document
@@ -30,7 +31,7 @@ def foretold(nodes: dict[str, Any], node: str, **keys: Any) -> dict[str, Any]:
 
 def during(nodes: dict[str, Any], node: str, moment: float, status: str = "running", **keys: Any) -> dict[str, Any]:
     """What is said of a node of a run at a moment, as its journal tells it until then."""
-    options = {name: keys.pop(name) for name in ("fails", "signals") if name in keys}
+    options = {name: keys.pop(name) for name in ("fails", "signals", "keeping") if name in keys}
     run = simulate(flow(nodes, **keys), **options)
     part = Simulated(run.plan, Memory([data for data in run.journal.kept if told(run, data) <= moment]), [], run.state)
     state = RunState(run.plan)
@@ -200,6 +201,14 @@ def test_needs_that_have_not_ended_are_told_with_their_states() -> None:
     said = during(nodes, "c", 2.0)
     assert said["waits"] == [{"for": "needs", "nodes": {"a": "running"}, "trigger": "all_succeeded"}]
     assert "  needs     a (running)\n" in text(said)
+
+
+def test_who_waits_for_its_twin_is_told_for_whom() -> None:
+    shelf = Shelf(same={"a": "k", "b": "k"})
+    kept = {"idempotency": True}
+    said = during({"a": kept, "b": kept}, "b", 0.0, keeping=shelf)
+    assert said["waits"] == [{"for": "twin", "holder": "node a"}]
+    assert "twin      node a, which works on the same key" in text(said)
 
 
 def test_the_next_attempt_is_told_with_its_moment_and_its_bonus() -> None:

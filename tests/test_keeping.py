@@ -158,6 +158,14 @@ def test_who_is_woken_and_finds_nothing_runs_itself() -> None:
     assert run.timeline == "a[3-4]"
 
 
+def test_who_is_woken_and_waits_for_a_slot_then_is_not_said_to_wait_for_its_twin() -> None:
+    shelf = Shelf(others={"a"})
+    data = flow({"a": {**KEPT, "priority": "high"}, "long": "true"}, concurrency=1)
+    run = simulate(data, keeping=shelf, seconds={"long": 9}, signals=[(3.0, Woken())])
+    assert run.timeline == "long[0-9] a[9-10]"
+    assert [event.holder for event in run.events if isinstance(event, ev.NodeWaiting)] == ["run x", ""]
+
+
 def test_the_wait_for_a_twin_ends_with_the_run() -> None:
     shelf = Shelf(others={"a"})
     run = simulate(flow({"a": KEPT}), keeping=shelf, signals=[(1.0, 2)])

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wfctl.engine import Plotter
     from wfctl.forecast import Forecast
     from wfctl.renderers.picture import Picture
+    from wfctl.results import Results
     from wfctl.search import Search
     from wfctl.secrets import Secrets
 
@@ -544,7 +545,28 @@ def show(asked: Asked, store: Store, node: str | None) -> dict[str, Any]:
 
     opened = flow.read(asked.file, asked.settings)
     plan = flow.planned(opened, _request(opened, asked, _variables(asked.env_file), store))
-    return exhibit.workflow(plan) if node is None else exhibit.node(plan, node)
+    if node is None:
+        return exhibit.workflow(plan)
+    with _kept_results(plan, store) as results:
+        return exhibit.node(plan, node, results.key_of if results is not None else lambda name: None)
+
+
+@contextmanager
+def _kept_results(plan: Plan, store: Store) -> Iterator[Results | None]:
+    """What is kept, for looking before a run, in which nothing is known yet of what nodes will leave."""
+    if not keeps(plan):
+        yield None
+        return
+    from wfctl import plugins, results
+    from wfctl.scope import Before
+
+    state = RunState(plan)
+    shelves = results.shelves(store.path, os.environ, make=False)
+    try:
+        yield results.Results(plan, state, Before(plan, state), plugins.kind, shelves)
+    finally:
+        for shelf in shelves.values():
+            shelf.close()
 
 
 # -- after a run

@@ -282,6 +282,8 @@ class Engine:
             return
         if found is None:
             self.state.looked(node)
+            if self.state.nodes[node].waits:
+                self.record(ev.NodeWaiting(time=now, node=node, holder=""))
         else:
             self._serve(node, found, now)
 

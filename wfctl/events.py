@@ -202,7 +202,8 @@ class NodeAsked(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeWaiting(Event):
-    """It could start, but that another works on its key now, whose result may do: `holder` says who."""
+    """It could start, but that another works on its key now, whose result may do: `holder` says who. Empty where
+    nobody does any more: it waits for its turn as others do."""
 
     name: ClassVar[str] = "node_waiting"
     node: str

@@ -4,14 +4,16 @@ Runs nothing. What only a run can tell stays as it was written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from wfctl import expr, quantity, scope
 from wfctl.errors import UsageError, nearest
 from wfctl.fields import Body
+from wfctl.keys import Idempotency
 from wfctl.kinds.run import Command
+from wfctl.node import Node
 from wfctl.plan import Plan, Planned
 from wfctl.score import LEVELS
 
@@ -38,8 +40,8 @@ def workflow(plan: Plan) -> dict[str, Any]:
     }
 
 
-def node(plan: Plan, name: str) -> dict[str, Any]:
-    """One node. Raises UsageError for an id that is not there."""
+def node(plan: Plan, name: str, key_of: Callable[[str], str | None] = lambda node: None) -> dict[str, Any]:
+    """One node; `key_of` gives the key of its result as things are now. Raises UsageError for one that is not there."""
     planned = plan.nodes.get(name)
     if planned is None:
         raise UsageError(f'no node named "{name}"; {nearest(name, plan.nodes) or "`wfctl graph` shows the nodes"}')
@@ -74,6 +76,8 @@ def node(plan: Plan, name: str) -> dict[str, Any]:
         "resources": {n: quantity.shown_amount(n, amount) for n, amount in planned.demand},
         "reads": names["reads"],
         "writes": names["writes"],
+        **(_keeping(spec, names) | {"key": key_of(name)} if spec.idempotency is not None else {}),
+        "checkpoint": _soft(spec.checkpoint, names),
     }
 
 
@@ -82,6 +86,12 @@ def _names(plan: Plan, planned: Planned) -> scope.Names:
     top = scope.before(plan.params, plan.env, plan.vars, plan.run)
     top["secrets"] = dict.fromkeys(plan.secrets, SEALED)
     return dict(scope.seen(planned.scope, top, lambda _: expr.UNKNOWN, plan.environ))
+
+
+def _keeping(spec: Node, names: Mapping[str, object]) -> dict[str, Any]:
+    """What is kept of it, and how long."""
+    said = asdict(spec.idempotency) if isinstance(spec.idempotency, Idempotency) else _soft(spec.idempotency, names)
+    return {"idempotency": said}
 
 
 def _many(planned: Planned, names: Mapping[str, object]) -> dict[str, Any]:

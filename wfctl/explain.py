@@ -191,6 +191,8 @@ def waits(plan: Plan, state: RunState, planned: Planned, now: float, status: str
             yield {"for": "finally"}
     elif run.state is RETRYING and run.retry_at is not None:
         yield {"for": "retry", "at": round(run.retry_at - state.started, 6)}
+    elif run.state is READY and run.waits:
+        yield {"for": "twin", "holder": run.waits}
     elif run.state is READY:
         if before := state.ready.holding_up(planned.id):
             assert state.course is not None

@@ -245,6 +245,14 @@ class Results:
         for twins in self._twins.values():
             twins.woken()
 
+    def key_of(self, node: str) -> str | None:
+        """The key of a node as things are; None where that is not known, or nothing is kept of it."""
+        try:
+            asked = self._ask(node, 0.0)
+        except (expr.Unknown, expr.ExpressionError):
+            return None
+        return asked.key if asked is not None else None
+
     def close(self, now: float) -> None:
         """Note what was used, and give back what is open."""
         cache = self._shelves["workflow"].cache if self._read_anew and self._folder is not None else None

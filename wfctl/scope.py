@@ -342,6 +342,16 @@ class During:
         return self._plan.nodes[node].node
 
 
+class Before(During):
+    """Names before a run: what nodes will leave is not known."""
+
+    def output(self, node: str) -> object:
+        return expr.UNKNOWN
+
+    def items(self, node: str) -> object:
+        return expr.UNKNOWN
+
+
 class _Own(Names):
     """What one node sees: `reads` and `writes` are its own paths, made when they are asked for."""
 

@@ -367,7 +367,10 @@ class RunState:
     def _node_waiting(self, run: NodeRun, planned: Planned, event: ev.NodeWaiting) -> None:
         run.waits = event.holder
         run.key = event.key
-        self.aside[planned.id] = None
+        if event.holder:
+            self.aside[planned.id] = None
+        else:
+            self._push_ready(planned)
 
     def _node_opened(self, run: NodeRun, planned: Planned, event: ev.NodeOpened) -> None:
         if event.items is not None:

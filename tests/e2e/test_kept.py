@@ -346,6 +346,13 @@ def test_what_cannot_be_kept_is_a_fault(flow: Flow, wfctl: Command, node: str, f
     assert (ended.returncode, fault in ended.stderr) == (2, True), ended.stderr
 
 
+def test_show_says_the_key_that_a_run_would_seek(copying: Path, wfctl: Command) -> None:
+    shown = json.loads(wfctl("show", "flow.yaml", "copy", "--json").stdout)
+    wfctl("run", "flow.yaml")
+    assert shown["key"] == why(wfctl)["key"]
+    assert shown["idempotency"] == {"key": None, "ttl": None, "scope": "workflow", "keep": False}
+
+
 def test_why_of_what_is_not_kept_and_of_what_is_not_there(flow: Flow, wfctl: Command, valid: Valid) -> None:
     flow("nodes: {a: {run: 'true'}, b: {run: 'true', needs: [a], when: '${{ 1 > 2 }}'}}")
     wfctl("run", "flow.yaml")

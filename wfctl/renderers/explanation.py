@@ -117,6 +117,8 @@ def _wait(wait: Mapping[str, Any], document: Mapping[str, Any], pen: Pen) -> tup
             return "plan", f"what {before} will give back, or its own time, {duration(wait['at'])}"
         case "others":
             return "others", f"other runs here, with which it shares {_listed(wait['names'], pen)}"
+        case "twin":
+            return "twin", f"{pen.safe(wait['holder'])}, which works on the same key"
         case "needs":
             needs = [f"{name} ({state_word(state)})" for name, state in wait["nodes"].items()]
             return "needs", _listed(needs, pen) or "its condition"
