@@ -25,6 +25,7 @@ from wfctl.recall import Recall
 from wfctl.record import dataclass
 from wfctl.state import RunState, RunStatus
 from wfctl.store import RunFolder, Store
+from wfctl.undoing import scheme_of
 
 if TYPE_CHECKING:
     from wfctl.engine import Plotter
@@ -199,6 +200,91 @@ def _check_checkpoint(name: str, record: Record) -> None:
         raise UsageError(f'no checkpoint "{name}" in run {record.folder.id}; {hint}')
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoWords:
+    """What a person wants of a rollback: a strategy; and of nodes whose undo was given up that it is tried again, or
+    taken for done, or that they stay."""
+
+    strategy: str | None = None
+    retry: Sequence[str] = ()
+    done: Sequence[str] = ()
+    skip: Sequence[str] = ()
+    reason: str = ""
+
+
+def rollback(
+    run_id: str, store: Store, watching: Watching, words: UndoWords, env_file: str | None = None
+) -> Outcome:
+    """Undo a run by hand, or go on with its rollback. What runs is stopped first, and its end awaited.
+
+    Raises UsageError, StateError, Invalid.
+    """
+    from wfctl import answers, custody, journal
+
+    folder = store.find_run(run_id)
+    store.check()
+    variables = _variables(env_file)
+    if journal.held_by(folder):
+        with suppress(UsageError):  # it may have ended by itself meanwhile
+            cancel(run_id, store, watching.warn)
+    writer: Any = None
+
+    def take(skip: int, chain: str) -> journal.Reading:
+        nonlocal writer
+        writer, reading = journal.JournalWriter.resume(folder, skip=skip, chain=chain)
+        return reading
+
+    try:
+        with _cache(store, folder) as cache:
+            record = history.open_run(folder, take, cache)
+        custody.end_own(folder, watching.warn)
+        custody.end_others(store, watching.warn)
+        state, by = record.state, answers.who(os.environ)
+        facts = _undo_facts(record, words, by)
+        undoing = state.undoing if state.status is not RunStatus.ROLLED_BACK else None
+        if undoing is None and not _touches(record, words.strategy):
+            watching.warn(f"run {folder.id} has nothing to undo")
+            return Outcome(record, state.exit_code if state.exit_code is not None else ExitCode.FAILED)
+        secrets = _secrets_again(record, record.plan, variables)
+        folder.make_folders()
+        now = max(time.time(), state.time)
+        undo = words.strategy or "as said"
+        resumed = ev.RunResumed(time=now, undo=undo, no_wait=True, version=__version__)
+        whole = [resumed, *(replace(fact, time=now) for fact in facts)]
+        return Outcome(record, drive(record, writer, whole, watching, None, variables, secrets))
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _undo_facts(record: Record, words: UndoWords, by: str) -> list[ev.Event]:
+    """What a person says of nodes whose undo was given up. Raises UsageError for one of which it was not."""
+    undoing = record.state.undoing
+    failed = undoing.failed if undoing is not None else []
+    for option, names in (("--retry", words.retry), ("--done", words.done), ("--skip", words.skip)):
+        for name in names:
+            if name not in failed:
+                hint = f"given up were: {', '.join(failed)}" if failed else "no undo was given up"
+                raise UsageError(f'{option}: the undo of "{name}" was not given up; {hint}')
+    if (words.done or words.skip) and not words.reason:
+        raise UsageError("--done and --skip are recorded with a reason; add --reason TEXT")
+    facts: list[ev.Event] = [ev.UndoAsked(time=0.0, node=n, by=by, reason=words.reason) for n in words.retry]
+    for how, names in (("done", words.done), ("skip", words.skip)):
+        facts += [ev.NodeUndone(time=0.0, node=n, how=how, by=by, reason=words.reason) for n in names]
+    return facts
+
+
+def _touches(record: Record, strategy: str | None) -> bool:
+    scheme, _ = scheme_of(record.plan, record.state, strategy or "as said")
+    return bool(scheme.undo or scheme.remove or scheme.then == "restart")
+
+
+def rollback_preview(run_id: str, store: Store, strategy: str | None) -> dict[str, Any]:
+    """What `rollback` would do to a run, and in which order. Writes nothing. Raises UsageError."""
+    record = open_record(run_id, store)
+    return history.undo_preview(record, strategy or "as said")
+
+
 def _go_on(
     record: Record,
     store: Store,
@@ -214,6 +300,10 @@ def _go_on(
     facts: list[ev.Event] = []
     differs = _file_differs(record)
     succeeded = state.finished is not None and state.status is RunStatus.SUCCEEDED
+    if state.finished is not None and state.status is RunStatus.ROLLBACK_FAILED and state.undoing is not None:
+        names = " ".join(f"--retry {name}" for name in state.undoing.failed[:3])
+        watching.warn(f"its rollback waits for a person: wfctl rollback {folder.id} {names}")
+        return Outcome(record, ExitCode.ROLLBACK_FAILED)
     updated = _update(record, now, variables) if update and (differs or not succeeded) else None
     plan = updated[1] if updated else record.plan
     for name in again:

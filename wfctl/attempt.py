@@ -34,7 +34,7 @@ class Attempts:
         plan: Plan,
         during: During,
         kinds: Callable[[str], Kind | None],
-        place_of: Callable[[str, int], Place],
+        place_of: Callable[[str, int | str], Place],
         settled: Callable[[], RunStatus | None],
     ) -> None:
         self._plan = plan
@@ -46,9 +46,17 @@ class Attempts:
 
     def job(self, planned: Planned, attempt: int) -> Job:
         """The job of that attempt. Raises ExpressionError where a value cannot be made."""
+        names = self._during.of(planned.id) if planned.node.dynamic else {}
+        return self._job(planned, attempt, names, self._place_of(planned.id, attempt), str(attempt))
+
+    def undo(self, planned: Planned, names: Mapping[str, object], step: str, attempt: int) -> Job:
+        """The job of a try of a step of an undo, which `planned` has in place of its node. Raises ExpressionError."""
+        place = self._place_of(planned.id, f"{step}.{attempt}")
+        job = self._job(planned, attempt, names, place, f"{step}/{attempt}")
+        return replace(job, env={**job.env, "WFCTL_IDEMPOTENCY_KEY": job.id.rpartition("/")[0]})
+
+    def _job(self, planned: Planned, attempt: int, names: Mapping[str, object], place: Place, tail: str) -> Job:
         node = planned.node
-        place = self._place_of(planned.id, attempt)
-        names = self._during.of(planned.id) if node.dynamic else {}
         env = {
             **self._during.env(planned.id),
             "WFCTL_NODE": planned.id,
@@ -76,7 +84,7 @@ class Attempts:
         if node.cwd is not None:
             cwd = _path(self._plan, planned, expr.evaluate_value(node.cwd, names), "cwd")
         job = Job(
-            id=f"{self._run_id}/{planned.id}/{attempt}",
+            id=f"{self._run_id}/{planned.id}/{tail}",
             node=planned.id,
             attempt=attempt,
             env=env,

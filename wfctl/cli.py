@@ -170,6 +170,51 @@ def resume(
 
 
 @cli.command()
+def rollback(
+    ctx: typer.Context,
+    id: Id,
+    strategy: Annotated[
+        str | None,
+        typer.Option("--strategy", metavar="NAME", help="compensate, full, partial, checkpoint or auto."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be undone, and how.")] = False,
+    retry: Annotated[
+        list[str] | None, typer.Option("--retry", metavar="NODE", help="Try an undo that was given up again.")
+    ] = None,
+    done: Annotated[
+        list[str] | None, typer.Option("--done", metavar="NODE", help="It is undone: somebody has done it by hand.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option("--skip", metavar="NODE", help="Go on without undoing it.")
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")] = "",
+    env_file: EnvFile = None,
+    json: Json = False,
+) -> None:
+    """Undo a run, or go on with undoing it."""
+    from wfctl import app
+    from wfctl import rollback as rollback_
+    from wfctl.errors import nearest
+
+    if strategy is not None and strategy not in rollback_.STRATEGIES:
+        hint = nearest(strategy, rollback_.STRATEGIES) or f"there are {', '.join(rollback_.STRATEGIES)}"
+        _fail(f'--strategy: no strategy named "{strategy}"; {hint}')
+    if dry_run:
+        document = app.rollback_preview(id, _store(ctx), strategy)
+        if json:
+            _print_json(document)
+            return
+        from wfctl.renderers.undo import preview
+        from wfctl.screen import Screen
+
+        screen = Screen.of(sys.stdout)
+        _print(preview(document, width=screen.width, color=screen.color, unicode=screen.unicode))
+        return
+    words = app.UndoWords(strategy=strategy, retry=retry or (), done=done or (), skip=skip or (), reason=reason)
+    _finish(app.rollback(id, _store(ctx), _watching(json), words, env_file), json)
+
+
+@cli.command()
 def answer(
     ctx: typer.Context,
     id: Id,

@@ -4,6 +4,7 @@ Writes nothing, waits for nothing and evaluates no `when`: it says that one is t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -14,9 +15,11 @@ from wfctl.errors import Bug, ExitCode
 from wfctl.jobs import Answer, Completion, Ending
 from wfctl.question import REJECT
 from wfctl.record import dataclass
-from wfctl.state import RunState, RunStatus
+from wfctl.state import NOT_DONE, RunState, RunStatus
+from wfctl.undoing import declares, scheme_of
 
 if TYPE_CHECKING:
+    from wfctl.node import Node, Retry
     from wfctl.plan import Plan
     from wfctl.scope import During
 
@@ -85,6 +88,28 @@ class EndTransaction:
 
 
 @dataclass(frozen=True, slots=True)
+class Undo:
+    """Begin a try of the next step of the undo of a node; `step` is counted from 1."""
+
+    node: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFiles:
+    """Remove what a node has written, as far as nobody else has changed it since: then it is undone."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """Let the files of a checkpoint be as they were."""
+
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
     """All nodes but `finally` have ended: evaluate the outputs, and say how the run went."""
 
@@ -103,7 +128,10 @@ class Done:
     """The run has finished."""
 
 
-Action = Start | EndTransaction | Judge | Look | Gather | Ask | Record | Stop | PlanAgain | Settle | Wait | Done
+Action = (
+    Start | EndTransaction | Judge | Look | Gather | Ask | Record | Stop | PlanAgain | Settle | Wait | Done
+    | Undo | RemoveFiles | PutBack
+)  # fmt: skip
 
 
 def decide(plan: Plan, state: RunState, now: float) -> Action:
@@ -114,9 +142,8 @@ def decide(plan: Plan, state: RunState, now: float) -> Action:
         return Stop(node)
     if node := state.nests.next_to_look():
         return Gather(node)
-    if state.prepared and (state.committing or state.settled is RunStatus.FAILED):
-        if (action := _transaction(state, now)) is not None:
-            return action
+    if (action := _way_back(plan, state, now)) is not None:
+        return action
     open_phase = "nodes" if state.settled is None else "finally"
     halted = state.starts_nothing
     if not state.open[open_phase] or (halted and not state.running):
@@ -140,6 +167,64 @@ def decide(plan: Plan, state: RunState, now: float) -> Action:
     if not (state.running or state.refused or state.asking or state.aside) and deadline is None:
         raise Bug(dead_end(plan, state))
     return Wait(deadline)
+
+
+def _way_back(plan: Plan, state: RunState, now: float) -> Action | None:
+    """What is next where the run goes back, or its transactions are ended: nothing else happens meanwhile."""
+    if state.putting_back:
+        return PutBack(state.putting_back)
+    if state.rolls_back:
+        return _roll_back(plan, state, now)
+    if state.prepared and (state.committing or state.settled in NOT_DONE):
+        return _transaction(state, now)
+    return None
+
+
+def _roll_back(plan: Plan, state: RunState, now: float) -> Action:
+    """What is next in a rollback: steps whose turn it is, as many at once as nodes may run; then its end."""
+    undoing = state.undoing
+    if undoing is None or state.undo_wanted:
+        return Record(_begun(plan, state, state.undo_wanted, now))
+    if state.starts_nothing:
+        if (node := undoing.next_to_stop()) is not None:
+            return Stop(node)
+        if undoing.running:
+            return Wait(None)
+        code = exit_code(RunStatus.INTERRUPTED, state.signal, halted=bool(state.halted))
+        failed = tuple(state.failed_for_good)
+        return Record(ev.RunFinished(time=now, state=RunStatus.INTERRUPTED, exit_code=code, failed=failed))
+    if len(undoing.running) < plan.concurrency and (node := undoing.next_ready(now)) is not None:
+        undo = state.nodes[node].undo
+        step = 1 if undo is None else undo.step
+        if step <= undoing.steps(node):
+            return Undo(node, step)
+        if node in undoing.course.remove:
+            return RemoveFiles(node)
+        return Record(ev.NodeUndone(time=now, node=node))
+    at = undoing.next_retry()
+    if undoing.running or at is not None:
+        return Wait(at)
+    if not undoing.is_done:
+        return Settle(RunStatus.ROLLBACK_FAILED)
+    if undoing.course.then == "restart":
+        return Record(ev.RunRestarted(time=now, checkpoint=undoing.course.checkpoint))
+    return Settle(RunStatus.FAILED if undoing.course.then == "failed" else RunStatus.ROLLED_BACK)
+
+
+def _begun(plan: Plan, state: RunState, by_hand: str, now: float) -> ev.RollbackBegun:
+    """The rollback that the workflow, or a person, wants."""
+    scheme, analysis = scheme_of(plan, state, by_hand)
+    return ev.RollbackBegun(
+        time=now,
+        strategy=scheme.strategy,
+        then=scheme.then,
+        nodes=scheme.undo,
+        remove=scheme.remove,
+        checkpoint=scheme.checkpoint,
+        why=scheme.why,
+        by="hand" if by_hand else "",
+        analysis=analysis.to_data(),
+    )
 
 
 def _next(state: RunState, now: float) -> Action | None:
@@ -232,13 +317,19 @@ def _end(plan: Plan, state: RunState, now: float) -> Action:
             return Record(ev.RunFinished(time=now, state=RunStatus.WAITING_INPUT, exit_code=ExitCode.WAITING))
         if state.open["nodes"]:
             return Settle(RunStatus.INTERRUPTED)
-        return Settle(RunStatus.FAILED if state.failing else RunStatus.SUCCEEDED)
+        if not state.failing:
+            return Settle(RunStatus.SUCCEEDED)
+        if not state.starts_nothing and declares(plan):
+            begun = _begun(plan, state, "", now)
+            if begun.nodes or begun.remove or begun.then == "restart":
+                return Record(begun)
+        return Settle(RunStatus.FAILED)
     status = state.settled
     if state.starts_nothing and state.open["finally"]:
         status = RunStatus.INTERRUPTED
     elif status is RunStatus.SUCCEEDED and state.finally_failed:
         status = RunStatus.FAILED
-    elif status is RunStatus.FAILED and state.unended:
+    elif status in NOT_DONE and state.unended:
         status = RunStatus.ROLLBACK_FAILED
     return Record(
         ev.RunFinished(
@@ -257,6 +348,8 @@ def exit_code(status: RunStatus, signal: int | None, *, halted: bool = False) ->
         return ExitCode.OK
     if status is RunStatus.ROLLBACK_FAILED:
         return ExitCode.ROLLBACK_FAILED
+    if status is RunStatus.ROLLED_BACK:
+        return ExitCode.ROLLED_BACK
     if status is RunStatus.INTERRUPTED:
         return ExitCode.STATE if halted and signal is None else 128 + (signal or 2)
     return ExitCode.FAILED
@@ -308,7 +401,11 @@ def conclude(
     run, spec = state.nodes[name], plan.nodes[name].node
     signal = completion.code if completion.ending is Ending.KILLED else None
     code = completion.code if signal is None else 128 + signal
-    reason, error = _verdict(during, name, completion, left, code, run.attempt)
+    reason, error = _verdict(
+        spec,
+        lambda error: during.after(name, output=left.output, exit_code=code, error=error, attempt=run.attempt),
+        completion, left, code,
+    )  # fmt: skip
     facts: dict[str, Any] = {"time": now, "node": name, "attempt": run.attempt, "seconds": completion.seconds}
     if not reason:
         output = left.output if left.file is None else {"file": left.file}
@@ -363,10 +460,39 @@ def answered(plan: Plan, state: RunState, during: During, answer: Answer, now: f
     return ev.NodeFailed(**facts, reason="answer", error=f"answered {who}")
 
 
-def _verdict(
-    during: During, name: str, completion: Completion, left: Leavings, code: int | None, attempt: int
+def conclude_undo(
+    step: Node, names: Callable[[], Mapping[str, object]], completion: Completion, left: Leavings
 ) -> tuple[str, str]:
-    """Why the attempt failed, as a fixed word and as text; both empty for success."""
+    """Why a try of a step, or what is to prove that it worked, has failed, as a fixed word and as text; both empty for
+    success."""
+    code = completion.code if completion.ending is not Ending.KILLED else 128 + (completion.code or 0)
+
+    def after(error: str) -> dict[str, object]:
+        return {**names(), "output": left.output, "exit_code": code, "error": error}
+
+    return _verdict(step, after, completion, left, code)
+
+
+def undo_failed(state: RunState, name: str, number: int, retry: Retry, reason: str, error: str, now: float) -> ev.Event:
+    """What a failed try of a step means: another one, or that a person is needed."""
+    undo = state.nodes[name].undo
+    tries = undo.tries if undo is not None else 1
+    if reason in ("not_started", "expression") or tries >= retry.attempts or not state.rolls_back:
+        return ev.UndoFailed(time=now, node=name, step=number, reason=reason, error=error)
+    wait = delay(state.id, f"{name}/undo", tries, retry.delay, retry.backoff, retry.max_delay, retry.jitter)
+    at = round(now + wait, 6)
+    return ev.UndoRetrying(time=now, node=name, step=number, retry_at=at, reason=reason, error=error)
+
+
+def _verdict(
+    spec: Node,
+    after: Callable[[str], Mapping[str, object]],
+    completion: Completion,
+    left: Leavings,
+    code: int | None,
+) -> tuple[str, str]:
+    """Why the attempt failed, as a fixed word and as text; both empty for success. `after` gives the names that its
+    `expect` sees, told its error."""
     if left.failed == "not_started":
         return left.failed, left.failure
     if completion.reason:
@@ -375,16 +501,14 @@ def _verdict(
         case Ending.NOT_STARTED:
             return "not_started", completion.error
         case Ending.TIMED_OUT:
-            return "timed_out", completion.error or f"timed out after {_limit(during.spec(name).timeout, completion)}"
+            return "timed_out", completion.error or f"timed out after {_limit(spec.timeout, completion)}"
         case Ending.LOST:
             return "lost", completion.error
-    expect = during.spec(name).expect
+    expect = spec.expect
     error_text = left.failure or completion.error
     if expect is not None:
         try:
-            good = evaluate_condition(
-                expect, during.after(name, output=left.output, exit_code=code, error=error_text, attempt=attempt)
-            )
+            good = evaluate_condition(expect, after(error_text))
         except expr.Unknown:  # a plan assumes success
             good = True
         except expr.ExpressionError as error:
@@ -431,7 +555,7 @@ def _again(during: During, name: str, left: Leavings, code: int | None, error: s
         return False, str(problem)
 
 
-def evaluate_condition(condition: expr.Template | bool, names: dict[str, object]) -> bool:
+def evaluate_condition(condition: expr.Template | bool, names: Mapping[str, object]) -> bool:
     """The value of a `when`, `expect` or `retry.when`. Raises ExpressionError where it is no boolean."""
     if isinstance(condition, bool):
         return condition

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from select import epoll
 
     from wfctl.answers import Ear
+    from wfctl.attempt import Attempts
     from wfctl.checkpoints import Checkpoints
+    from wfctl.compensation import Step
     from wfctl.custody import Custody
     from wfctl.engine import Watcher
     from wfctl.executors.local import LocalExecutor
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from wfctl.secrets import Secrets
     from wfctl.sharing import Sharing
     from wfctl.twins import Twins
+    from wfctl.undos import Undos
 
 CHECKPOINT_EVENTS = 20_000
 """How many events lie between two checkpoints of a run, at least; later half as many as there were before.
@@ -249,15 +252,13 @@ def _drive(
                 check=_check,
                 answers=ear.answers if ear is not None else lambda: (),
                 keeping=keeping,
+                undo=_undos(record, during, attempts),
+                put_back=checkpoints.put_back,
                 save=checkpoints.save,
             )
             try:
                 for event in facts:
                     engine.record(event)
-                if state.putting_back:
-                    writer.sync()  # recorded before it is done: after a crash it is done again
-                    checkpoints.put_back(state.checkpoints[state.putting_back].files)
-                    engine.record(ev.FilesPutBack(time=clock.now(), checkpoint=state.putting_back))
                 if state.course is None:
                     engine.set_course("start" if facts[0] is record.first else "resume")
                 engine.run()
@@ -296,6 +297,20 @@ def _ear(record: Record, watching: Watching) -> Ear | None:
 
     typing = watching.ear if not state.no_wait else -1
     return Ear(record.folder, asking, watching.warn, fd=typing, by=who(os.environ))
+
+
+def _undos(record: Record, during: During, attempts: Attempts) -> Undos | None:
+    """What undoing takes; nothing where no node says how it is undone, and no file may go."""
+    state, plan = record.state, record.plan
+    if plan.rollback.strategy is None and state.undoing is None and not state.undo_wanted:
+        if not any(node.compensate for node in nodes_of(plan)):
+            return None
+    from wfctl import undos
+
+    def steps_of(pin: int, node: str) -> tuple[Step, ...]:
+        return history.steps_of(record, pin, node)
+
+    return undos.Undos(plan, state, during, attempts, plugins.kind, steps_of)
 
 
 def _bell(fds: Sequence[int]) -> int | epoll:
@@ -523,13 +538,13 @@ def crash_point(environ: Mapping[str, str]) -> Callable[[str], None]:
     return passed
 
 
-def places(folder: RunFolder) -> Callable[[str, int], Place]:
+def places(folder: RunFolder) -> Callable[[str, int | str], Place]:
     """Where the attempts of a run leave things."""
     from wfctl.jobs import Place
 
     logs, outputs, tmp = f"{folder.logs}/", f"{folder.outputs}/", f"{folder.tmp}/"
 
-    def place_of(node: str, attempt: int) -> Place:
+    def place_of(node: str, attempt: int | str) -> Place:
         name = f"{history.file_name(node)}.{attempt}"
         return Place(
             log=f"{logs}{name}.log",

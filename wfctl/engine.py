@@ -21,15 +21,20 @@ from wfctl.decide import (
     Leavings,
     Look,
     PlanAgain,
+    PutBack,
     Record,
+    RemoveFiles,
     Settle,
     Start,
     Stop,
+    Undo,
     Wait,
     answered,
     conclude,
+    conclude_undo,
     decide,
     evaluate_condition,
+    undo_failed,
 )
 from wfctl.errors import StateError
 from wfctl.estimates import keys_of
@@ -52,6 +57,8 @@ from wfctl.jobs import (
     Served,
     Sharing,
     Signalled,
+    Trial,
+    Undos,
     Woken,
 )
 from wfctl.plan import Planned
@@ -105,6 +112,8 @@ class Engine:
         check: Check = lambda schema, value: (),
         prepare_ending: Callable[[Planned, int, bool, bool], Job] | None = None,
         keeping: Keeping | None = None,
+        undo: Undos | None = None,
+        put_back: Callable[[Mapping[str, Any]], None] = lambda files: None,
         save: Callable[[Planned], Mapping[str, Any] | None] = lambda planned: None,
     ) -> None:
         self.state = state
@@ -126,7 +135,11 @@ class Engine:
         self._check = check
         self._prepare_ending = prepare_ending or (lambda planned, attempt, commit, again: prepare(planned, attempt))
         self._keeping = keeping
+        self._undo = undo
+        self._put_back = put_back
+        self._trials: dict[str, Trial] = {}  # of steps of undos, by the id of the job that runs for them
         self._save = save
+        self._twins_look = False  # an attempt with a key has ended
         self._to_release: list[str] = []  # nodes whose keys others may have, once what they left is kept
         self._jobs: dict[str, Job] = {}
         self._endings: dict[str, tuple[int, bool]] = {}  # of the jobs, those that end a transaction
@@ -204,9 +217,10 @@ class Engine:
                     job = self._start(node, now)
                 case EndTransaction(node, attempt, commit):
                     job = self._end_transaction(node, attempt, commit, now)
+                case Undo(node, step):
+                    job = self._start_undo(node, step, now)
                 case Stop(node):
-                    job_id = self._job_id(node, self.state.nodes[node].attempt)
-                    self.state.stop_asked(node)
+                    job_id = self._stopped(node)
                     acts.append(lambda job_id=job_id: self._executor.cancel(job_id))  # type: ignore[misc]
                     continue
                 case Wait(until):
@@ -221,11 +235,33 @@ class Engine:
             if job is not None:
                 acts.append(lambda job=job: self._submit(job))  # type: ignore[misc]
 
-    def _conclude(self, action: Record | Judge | Look | Gather | Ask | PlanAgain | Settle, now: float) -> None:
-        """Record what follows from what is known: there is nothing to be done for it."""
+    def _stopped(self, node: str) -> str:
+        """The job that is to be ended of a node: its attempt, or a step of its undo."""
+        if self.state.rolls_back and self.state.undoing is not None:
+            self.state.undoing.stopping.add(node)
+            return next(job_id for job_id, trial in self._trials.items() if trial.node == node)
+        self.state.stop_asked(node)
+        return self._job_id(node, self.state.nodes[node].attempt)
+
+    def _conclude(
+        self,
+        action: Record | Judge | Look | Gather | Ask | PlanAgain | Settle | RemoveFiles | PutBack,
+        now: float,
+    ) -> None:
+        """Record what follows from what is known: there is nothing to be done for it but what is done at once."""
         match action:
             case Record(event):
                 self.record(event)
+                if isinstance(event, ev.NodeUndone):
+                    self._undone(event.node)
+            case RemoveFiles(node):
+                removed, left = self._undo.remove(node) if self._undo is not None else ((), ())
+                self.record(ev.NodeUndone(time=now, node=node, removed=removed, left=left))
+                self._undone(node)
+            case PutBack(checkpoint):
+                self._keep()  # recorded before it is done: after a crash it is done again
+                self._put_back(self.state.checkpoints[checkpoint].files)
+                self.record(ev.FilesPutBack(time=now, checkpoint=checkpoint))
             case Judge(node):
                 event = self._judge(node, now)
                 self.record(event)
@@ -247,7 +283,55 @@ class Engine:
                 if self.state.prepared and settled.state == RunStatus.SUCCEEDED and not self.state.committing:
                     self.record(ev.RunCommitting(time=now))
                 else:
-                    self.record(settled)
+                    self._settled(settled)
+
+    def _settled(self, settled: ev.RunSettled) -> None:
+        if self._keeping is not None:
+            self._to_release += self._keeping.settled(settled.state == RunStatus.SUCCEEDED)
+        self.record(settled)
+
+    def _undone(self, node: str) -> None:
+        if self._keeping is not None and self.state.nodes[node].key:
+            self._keeping.undone(node)
+
+    def _start_undo(self, node: str, step: int, now: float) -> Job | None:
+        """The job of a try of a step; None where it cannot be made: then a person is needed."""
+        undo = self.state.nodes[node].undo
+        attempt = 1 if undo is None else undo.attempt + 1
+        assert self._undo is not None
+        try:
+            trial = self._undo.trial(node, step, attempt)
+        except expr.ExpressionError as error:
+            unknown = " (outcome unknown)" if self.state.nodes[node].unknown else ""
+            self.record(ev.UndoFailed(time=now, node=node, step=step, reason="expression", error=f"{error}{unknown}"))
+            return None
+        self.record(ev.UndoStarted(time=now, node=node, step=step, attempt=attempt))
+        self._trials[trial.job.id] = trial
+        return trial.job
+
+    def _tried(self, trial: Trial, completion: Completion, left: Leavings, now: float) -> None:
+        """A step, or what is to prove that it worked, has ended."""
+        undoing, node = self.state.undoing, trial.node
+        assert undoing is not None
+        reason, error = conclude_undo(trial.step, trial.names, completion, left)
+        if reason and (node in undoing.stopping or reason == "low_disk"):
+            self.record(ev.UndoInterrupted(time=now, node=node, step=trial.number))
+        elif reason:
+            what = f"verify: {error}" if trial.verifies else error
+            self.record(undo_failed(self.state, node, trial.number, trial.retry, reason, what, now))
+        elif trial.then is not None:
+            try:
+                proof = trial.then()
+            except expr.ExpressionError as problem:
+                failed = f"verify: {problem}"
+                self.record(ev.UndoFailed(time=now, node=node, step=trial.number, reason="expression", error=failed))
+                return
+            self._trials[proof.job.id] = proof
+            self._submit(proof.job)
+            if node in undoing.stopping:
+                self._executor.cancel(proof.job.id)
+        else:
+            self.record(ev.UndoStepDone(time=now, node=node, step=trial.number, seconds=completion.seconds))
 
     def _planned(self, now: float, reason: str) -> ev.RunPlanned | None:
         return self._plot(self.state, now, reason) if self._plot else None
@@ -311,8 +395,9 @@ class Engine:
         for node in self._to_release:
             if self._keeping is not None:
                 self._keeping.release(node)
-        released, self._to_release = self._to_release, []
-        return bool(released) and self.state.look_again()
+        self._to_release = []
+        look, self._twins_look = self._twins_look, False
+        return look and self.state.look_again()
 
     def _set_aside(self, node: str, busy: Busy, now: float) -> None:
         """A start is a wish: another works on the key. It is told once for each who does."""
@@ -330,6 +415,7 @@ class Engine:
         try:
             job = self._prepare(planned, attempt)
             writes = self._writes(planned)
+            frozen = self._undo.freeze(node) if self._undo is not None else None
             if planned.node.idempotency is not None and self._keeping is not None:
                 claimed = self._keeping.claim(node, now, forced=self.state.is_forced(node))
         except expr.ExpressionError as error:
@@ -356,7 +442,7 @@ class Engine:
         self.record(
             ev.NodeStarted(
                 time=now, node=node, attempt=attempt, writes=writes, devices=devices, prepares=prepares, key=key,
-                why=why,
+                why=why, undo=frozen,
             )
         )  # fmt: skip
         if unsure:
@@ -539,10 +625,16 @@ class Engine:
         if job.id in self._endings:
             self.record(self._ended_transaction(job, message, left, now))
             return
+        if (trial := self._trials.pop(job.id, None)) is not None:
+            self._tried(trial, message, left, now)
+            return
         end = conclude(self.plan, self.state, self._during, job.node, message, left, now)
+        if isinstance(end, ev.NodeSucceeded) and self._undo is not None:
+            end = replace(end, wrote=self._undo.wrote(job.node))
         if self.state.nodes[job.node].key and self._keeping is not None:
-            self._keeping.ended(end)
-            self._to_release.append(job.node)
+            self._twins_look = True
+            if self._keeping.ended(end):
+                self._to_release.append(job.node)
         self.record(end)
         if isinstance(end, ev.NodeSucceeded):
             self._checkpoint(job.node, now)

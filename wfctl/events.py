@@ -52,8 +52,110 @@ class RunResumed(Event):
     name: ClassVar[str] = "run_resumed"
     again: tuple[str, ...] = ()
     checkpoint: str = ""
+    undo: str = ""
+    """The strategy by which a person wants the run to be undone, in place of going on; `as said` for the file's."""
     no_wait: bool = False
     version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackBegun(Event):
+    """The run is undone: these nodes by their steps, and of `remove` also the files that they wrote. `then` is what
+    comes next, `analysis` what the failure has touched, and `by` who asked for it, where that was a person."""
+
+    name: ClassVar[str] = "rollback_begun"
+    strategy: str
+    then: str
+    nodes: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    checkpoint: str = ""
+    why: str = ""
+    by: str = ""
+    analysis: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoStarted(Event):
+    """A try of a step of an undo is about to begin. Steps are counted from 1, as tries are."""
+
+    name: ClassVar[str] = "undo_started"
+    node: str
+    step: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoStepDone(Event):
+    """A step is done, and verified where it says how."""
+
+    name: ClassVar[str] = "undo_step_done"
+    node: str
+    step: int
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoRetrying(Event):
+    """A try of a step failed; another is due at `retry_at`."""
+
+    name: ClassVar[str] = "undo_retrying"
+    node: str
+    step: int
+    retry_at: float
+    reason: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoFailed(Event):
+    """A step was given up: a person is needed, and what the node depends on waits for that."""
+
+    name: ClassVar[str] = "undo_failed"
+    node: str
+    step: int
+    reason: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoInterrupted(Event):
+    """A try of a step was ended because the run was told to stop."""
+
+    name: ClassVar[str] = "undo_interrupted"
+    node: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoAsked(Event):
+    """A person wants an undo that was given up to be tried again."""
+
+    name: ClassVar[str] = "undo_asked"
+    node: str
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeUndone(Event):
+    """The node is undone. `how` is `steps`, or what a person said: `done`, or `skip`. `removed` are files that it had
+    written and that went, `left` those that did not, each with the reason."""
+
+    name: ClassVar[str] = "node_undone"
+    node: str
+    how: str = "steps"
+    by: str = ""
+    reason: str = ""
+    removed: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRestarted(Event):
+    """What came after a checkpoint is undone: the run goes on from there."""
+
+    name: ClassVar[str] = "run_restarted"
+    checkpoint: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +328,9 @@ class NodeStarted(Event):
     """It will leave a prepared transaction."""
     key: str = ""
     """Under which its result will be kept."""
+    undo: Any = None
+    """What an undo of it needs, as it is now: how many `steps` it has, the number of the definition that says them
+    (`pin`), and the values of the `names` in them; and of a node whose files may go the files that were `there`."""
     why: Any = None
     """Why it runs and no kept result is served, as `results` has it."""
 
@@ -250,6 +355,8 @@ class NodeSucceeded(AttemptEnded):
     name: ClassVar[str] = "node_succeeded"
     output: Any = None
     stored: bool = False
+    wrote: Any = None
+    """The files that it has written with their hashes, where a rollback may remove them."""
     won: tuple[str, ...] = ()
     """Of a `for_each` whose strategy chooses: the keys of the items that its output is made of."""
 
@@ -317,6 +424,15 @@ EVENTS: Mapping[str, type[Event]] = {
     for kind in (
         RunStarted,
         RunResumed,
+        RollbackBegun,
+        UndoStarted,
+        UndoStepDone,
+        UndoRetrying,
+        UndoFailed,
+        UndoInterrupted,
+        UndoAsked,
+        NodeUndone,
+        RunRestarted,
         FilesPutBack,
         CheckpointSaved,
         RunUpdated,
@@ -356,7 +472,9 @@ def _defaults(kind: type[Event]) -> tuple[tuple[str, Any], ...]:
 _FIELDS: Mapping[type[Event], tuple[tuple[str, Any], ...]] = {kind: _defaults(kind) for kind in EVENTS.values()}
 
 
-_LISTS = frozenset(("again", "failed", "devices", "order", "start", "estimates", "choices", "won", "forced"))
+_LISTS = frozenset(
+    "again failed devices order start estimates choices won forced nodes remove removed left".split()
+)
 _MOMENTS = frozenset(("retry_at", "until", "made"))
 
 

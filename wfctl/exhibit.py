@@ -4,8 +4,9 @@ Runs nothing. What only a run can tell stays as it was written."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from wfctl import expr, quantity, scope
@@ -78,6 +79,9 @@ def node(plan: Plan, name: str, key_of: Callable[[str], str | None] = lambda nod
         "writes": names["writes"],
         **(_keeping(spec, names) | {"key": key_of(name)} if spec.idempotency is not None else {}),
         "checkpoint": _soft(spec.checkpoint, names),
+        "compensate": undo(plan, planned) if spec.compensate else "none" if spec.compensate == () else [],
+        "compensate_when": spec.compensate_when if spec.compensate else "",
+        "pivot": spec.pivot or None,
     }
 
 
@@ -92,6 +96,32 @@ def _keeping(spec: Node, names: Mapping[str, object]) -> dict[str, Any]:
     """What is kept of it, and how long."""
     said = asdict(spec.idempotency) if isinstance(spec.idempotency, Idempotency) else _soft(spec.idempotency, names)
     return {"idempotency": said}
+
+
+def undo(plan: Plan, planned: Planned) -> list[str]:
+    """The steps that undo a node, a line each, filled in as far as that is known now."""
+    names = _names(plan, planned)
+    for key in ("reads", "writes"):
+        names[key] = _soft(getattr(planned.node, key), names)
+    told = []
+    for step in planned.node.compensate or ():
+        text = _told(replace(planned, node=step.node), names)
+        if step.verify is not None:
+            text += f"; verified by {_told(replace(planned, node=step.verify), names)}"
+        told.append(text)
+    return told
+
+
+def _told(planned: Planned, names: Mapping[str, object]) -> str:
+    """What a node does, in one line."""
+    said = _command(planned, names)
+    if "argv" in said:
+        return f"run: {' '.join(map(str, said['argv']))}"
+    if "script" in said:
+        return f"run: {' '.join(str(said['script']).split())}"
+    fields = said.get("fields", {})
+    own = fields.get(planned.node.kind, fields)
+    return f"{planned.node.kind}: {own if isinstance(own, str) else json.dumps(own, ensure_ascii=False)}"
 
 
 def _many(planned: Planned, names: Mapping[str, object]) -> dict[str, Any]:

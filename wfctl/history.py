@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wfctl import events as ev
 from wfctl import expr, instant, journal, paper, planner, plugins, spec
@@ -20,6 +20,9 @@ from wfctl.record import dataclass
 from wfctl.state import RunState, RunStatus, fold
 from wfctl.store import RunFolder
 from wfctl.transactions import transaction_name
+
+if TYPE_CHECKING:
+    from wfctl.compensation import Step
 
 FORMAT = 1
 """The format of the pinned definition."""
@@ -114,7 +117,9 @@ class Record:
         """How the run stands now: a run that has not finished is running only while its lock is held."""
         if self.state.finished is not None:
             return str(self.state.status)
-        return str(RunStatus.RUNNING if journal.held_by(self.folder) else RunStatus.INTERRUPTED)
+        if not journal.held_by(self.folder):
+            return str(RunStatus.INTERRUPTED)
+        return str(RunStatus.ROLLING_BACK if self.state.rolls_back else RunStatus.RUNNING)
 
 
 def open_run(folder: RunFolder, take: Callable[[int, str], journal.Reading] | None = None, cache: Any = None) -> Record:
@@ -222,6 +227,17 @@ def _otherwise(before: Plan, after: Plan, names: Iterable[str], grown: Plan) -> 
             yield name
 
 
+def steps_of(record: Record, pin: int, name: str) -> tuple[Step, ...]:
+    """The steps that undo a node, as the definition of that number says them, which was in force when it ran."""
+    if pin == len(record.pins):
+        plan = record.plan
+    else:
+        event = record.pins[pin - 1]
+        plan = plan_of(read_definition(record.folder, event.definition), request_from_data(event.request))
+    node = _written(plan, name, record.plan)
+    return (node.compensate or ()) if node is not None else ()
+
+
 def _changed_values(before: Plan, after: Plan) -> set[tuple[str, ...]]:
     """The params and vars that are not what they were, also those vars that only lean on such."""
     found: set[tuple[str, ...]] = {("params", n) for n, v in after.params.items() if before.params.get(n) != v}
@@ -267,7 +283,31 @@ def document(record: Record) -> dict[str, Any]:
         "transactions": transactions(record.state),
         "checkpoints": checkpoints(record.state),
         "nodes": nodes,
-        "rollback": None,
+        "rollback": None if record.state.undoing is None else record.state.undoing.told(),
+    }
+
+
+def undo_preview(record: Record, strategy: str) -> dict[str, Any]:
+    """`rollback --dry-run --json`: what would be undone of a run as it stands, in which order, and how."""
+    from wfctl import exhibit, instances, rollback
+    from wfctl.undoing import scheme_of
+
+    plan, state = record.plan, record.state
+    scheme, analysis = scheme_of(plan, state, strategy)
+    wanted = dict.fromkeys((*scheme.undo, *scheme.remove))
+    order = rollback.Order(wanted, instances.points(plan.nodes))
+
+    def undo(name: str) -> dict[str, Any]:
+        return {"node": name, "steps": exhibit.undo(plan, plan.nodes[name]) if name in scheme.undo else []}
+
+    return {
+        "run": record.folder.id,
+        "strategy": scheme.strategy,
+        "then": scheme.then,
+        "why": scheme.why,
+        "analysis": analysis.to_data(),
+        "order": [[undo(name) for name in wave] for wave in order.sequence()],
+        "remove": list(scheme.remove),
     }
 
 

@@ -244,8 +244,16 @@ class Keeping(Protocol):
         """The same, and else the right to work on it, until `release`. A node that is `forced` runs whatever is kept.
         None where nothing of the node is to be kept."""
 
-    def ended(self, event: Any) -> None:
-        """How an attempt ended that had claimed its key. What is to be kept of a success is kept by `keep`."""
+    def ended(self, event: Any) -> bool:
+        """How an attempt ended that had claimed its key; whether others may have it when `keep` has kept what is left.
+
+        What a rollback may undo nobody else is served before the run has ended."""
+
+    def settled(self, succeeded: bool) -> list[str]:
+        """The run can no longer undo what it did: the nodes whose keys others may have now."""
+
+    def undone(self, node: str) -> None:
+        """What is kept of a node holds no longer."""
 
     def keep(self) -> None:
         """Keep for good what has ended, before any of it is recorded."""
@@ -258,6 +266,39 @@ class Keeping(Protocol):
 
     def woken(self) -> None:
         """A `Woken` has arrived."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A try of a step of an undo, or of what is to prove that it worked: the step as a node, and its job."""
+
+    node: str
+    number: int
+    step: Any
+    job: Job
+    names: Callable[[], Mapping[str, object]]
+    """What its `expect` sees beside what it leaves itself."""
+    retry: Any
+    verifies: bool = False
+    then: Callable[[], Trial] | None = None
+    """What is to prove that it worked. Raises ExpressionError."""
+
+
+class Undos(Protocol):
+    """What undoing the nodes of a run takes."""
+
+    def freeze(self, node: str) -> Mapping[str, Any] | None:
+        """What an undo of the attempt that is about to begin will need; None where it has none."""
+
+    def wrote(self, node: str) -> Mapping[str, str] | None:
+        """The hashes of what a node has written, where a rollback may remove it; else None."""
+
+    def trial(self, node: str, step: int, attempt: int) -> Trial:
+        """A try of a step, counted from 1. Raises ExpressionError."""
+
+    def remove(self, node: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Remove what a node has written, if it was not there before and is as it was left: what went, and what did not
+        with the reason."""
 
 
 class Roster(Protocol):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wfctl import expr, graph
 from wfctl.errors import UsageError, Where, dotted
 from wfctl.node import (
+    AFTER_WORK,
     AT_END,
     EACH_ALONE,
     ITEM,
@@ -27,6 +28,7 @@ from wfctl.node import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
+    from wfctl.compensation import Step
     from wfctl.spec import Builder
 
 KINDS = ("run", "call", "http", "sql", "files", "notify", "ask", "workflow", "nodes")
@@ -41,14 +43,6 @@ GROUPS = ("nodes", "workflow")
 """The kinds that hold other nodes."""
 
 RUN_NAMES_AT_END: Mapping[str, None] = dict.fromkeys(("id", "started", *AT_END))
-
-# What the format has and this version has not: refused at load, never at run. The values are those that ask for
-# nothing and so are harmless.
-LATER_IN_NODE: Mapping[str, tuple[object, ...]] = {
-    "compensate": (),
-    "compensate_when": (),
-    "pivot": (False,),
-}
 
 
 class Level:
@@ -76,6 +70,7 @@ class Level:
         self.section = section  # that of what lies around it, which holds for all inside
         self.phase = phase
         self.outside: set[str] = set()
+        self.named_in_undo: dict[str, dict[str, Where]] = {}  # nodes that undos name, by the node that is undone
 
     # -- names
 
@@ -141,7 +136,6 @@ class Level:
         builder = self.builder
         where: Where = (*self.places[section], name)
         own_keys = raw.keys()
-        builder.refuse_later(raw, where, LATER_IN_NODE)
         own_env = builder.mapping(raw, "env")
         group = next((key for key in GROUPS if key in raw), None)
         if group is None:
@@ -160,6 +154,8 @@ class Level:
         work = self.group(kind, raw, where, section, reader) if group else self.work(kind, raw, where, reader, own_env)
         if work is None:
             return None
+        if not group:
+            work.update(self.undo(name, kind, raw, where, section, reader, work))
         if many:
             own = NodeReader(self, where, raw, reader.known, own_keys)
             fields = self.many(kind, raw, where, section, known, own, work, name)
@@ -216,12 +212,87 @@ class Level:
         if fields.get("idempotency") is not None and (kind.prepares(body) or name == "ask"):
             why = "a person is asked each time" if name == "ask" else "a prepared transaction is done when the run ends"
             builder.fault(reader.at("idempotency"), f"no result of this can be kept: {why}", "take it out", key=True)
+        builder.has_checkpoint |= fields.get("checkpoint") is not None
         fields["dynamic"] = reader.dynamic
         if builder.secrets:
             fields["receives"] = reader.receives
         if builder.default_env:
             fields["default_env"] = builder.default_env.difference(own_env)
         return {"body": body, "slotless": kind.slotless, "prepares": kind.prepares(body), **fields}
+
+    def undo(
+        self,
+        name: str,
+        kind: str,
+        raw: Mapping[str, Any],
+        where: Where,
+        section: str,
+        reader: NodeReader,
+        work: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """How a node is undone: `compensate`."""
+        builder, said = self.builder, raw.get("compensate")
+        steps: tuple[Step, ...] | None = () if said == "none" else None
+        if isinstance(said, list):
+            place = reader.at("compensate")
+            if work["prepares"]:
+                what = "a prepared transaction is rolled back by itself"
+                builder.fault(place, what, "take it out", key=True)
+            made = [self.step(name, one, (*place, i), reader, work) for i, one in enumerate(said)]
+            steps = tuple(step for step in made if step is not None)
+        strange = [key for key in ("compensate", "compensate_when", "pivot") if raw.get(key) and key in reader.own]
+        if section == "finally" or self.section == "finally" or kind == "ask":
+            why = "what comes last is not undone" if kind != "ask" else "an answer is not undone"
+            for key in strange:
+                builder.fault((*where, key), f'"{key}" does nothing here: {why}', "take it out", key=True)
+        elif raw.get("compensate_when") == "attempted" and not steps and "compensate_when" in reader.own:
+            what = "says when there is something to undo, and there are no steps"
+            builder.fault((*where, "compensate_when"), what, "add compensate, or take it out")
+        return {"compensate": steps}
+
+    def step(
+        self, name: str, raw: object, where: Where, node: NodeReader, work: Mapping[str, Any]
+    ) -> Step | None:
+        """One step of an undo: a node of its own, with what the node has for its processes."""
+        from wfctl.compensation import TIMEOUT, Step
+
+        if not isinstance(raw, dict):
+            return None  # the schema has told of it
+        known = {**node.with_paths, **AFTER_WORK}
+        known["nodes"] = ChainMap({name: {"output": None, "state": None, "writes": None}}, known["nodes"])
+        made: list[Node | None] = []
+        for part, place in ((raw, where), (raw.get("verify"), (*where, "verify"))):
+            if not isinstance(part, dict):
+                made.append(None)
+                continue
+            found = [key for key in KINDS if key in part] or [k for k in part if k not in NODE_KEYS and k != "verify"]
+            kind = next((key for key in found if not key.startswith("x-")), None)
+            if kind is None or len(found) != 1:
+                return None  # the schema has told of it
+            if kind in (*GROUPS, "ask"):
+                what = f'"{kind}" cannot undo anything'
+                self.builder.fault((*place, kind), what, "use run, call, http, sql, files or notify", key=True)
+                return None
+            own = {key: value for key, value in part.items() if key != "verify"}
+            reader = NodeReader(self, place, own, known, own.keys())
+            fields = self.work(kind, own, place, reader, {})
+            if fields is None:
+                return None
+            if fields["prepares"]:
+                what = "what undoes cannot wait for the end of the run"
+                self.builder.fault((*place, "sql"), what, "take prepare out", key=True)
+            self.named_in_undo.setdefault(name, {}).update(dict.fromkeys(reader.named, place))
+            for key in ("env", "secrets", "cwd", "sealed"):
+                if key in work:
+                    fields[key] = work[key]
+            fields["receives"] = tuple(dict.fromkeys([*work.get("receives", ()), *fields.get("receives", ())]))
+            fields.setdefault("timeout", TIMEOUT)
+            made.append(Node(id=name, kind=kind, where=place, file=self.builder.file, **fields))
+        step, verify = made
+        if step is None:
+            return None
+        said = frozenset(raw["retry"]) if isinstance(raw.get("retry"), dict) else frozenset()
+        return Step(node=step, verify=verify, said=said & {"attempts", "delay", "backoff", "max_delay", "jitter"})
 
     def group(
         self, kind: str, raw: dict[str, Any], where: Where, section: str, reader: NodeReader
@@ -395,6 +466,12 @@ class Level:
             inside = [n for n in sorted(node.outside) if n in nodes]
             edges[name] = list(dict.fromkeys([*(n for n in node.needs if n in nodes), *inside]))
             self.outside.update(n for n in node.outside if n not in nodes)
+        for name, named in self.named_in_undo.items():
+            before = graph.reach([name], edges) if name in edges else {name}
+            for other in sorted(named.keys() - before):
+                if self.holds(other):
+                    what = f'names "{other}", which {name} does not depend on: what it left may not be there'
+                    builder.fault(named[other], what, f"add needs: [{other}], or take it out", key=True)
         for loop in graph.cycles(edges):
             builder.fault(nodes[loop[0]].where, cycle_text(loop), "take out one of these needs", key=True, path="")
 

@@ -15,6 +15,7 @@ from wfctl.score import LEVELS, USER_LEVELS, read_value
 
 if TYPE_CHECKING:
     from wfctl.collect import Collect
+    from wfctl.compensation import Step
     from wfctl.level import Level
     from wfctl.spec import Workflow
 
@@ -119,6 +120,11 @@ class Node:
     """An `Idempotency`, or the value with expressions that becomes one; None where no result is kept."""
     checkpoint: Value = None
     """The globs that a checkpoint after it saves, or the value with expressions that tells them; None for none."""
+    compensate: tuple[Step, ...] | None = None
+    """How it is undone; empty where it says that it needs none, None where it says nothing."""
+    compensate_when: str = "completed"
+    pivot: bool = False
+    """Point of no return: once it has succeeded, it and all that it depends on stay."""
     detach: bool = False
     prepares: bool = False
     """It leaves a prepared transaction, which the end of the run decides."""
@@ -431,6 +437,8 @@ PLANNED: Mapping[str, Callable[[Any], Any]] = {
     "stdout": one_of("none", "text", "lines", "json"),
     "limit": one_of("soft", "hard"),
     "detach": _boolean,
+    "compensate_when": one_of("completed", "attempted"),
+    "pivot": _boolean,
 }
 """Keys of a node that must be known before anything runs, each with its reader."""
 

@@ -26,14 +26,18 @@ class NodeState(StrEnum):
     TIMED_OUT = "timed_out"
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+    UNDO_FAILED = "undo_failed"
 
 
 (
     WAITING, READY, RUNNING, RETRYING, WAITING_INPUT, INTERRUPTED,
-    SUCCEEDED, CACHED, FAILED, TIMED_OUT, SKIPPED, CANCELLED,
+    SUCCEEDED, CACHED, FAILED, TIMED_OUT, SKIPPED, CANCELLED, UNDOING, UNDONE, UNDO_FAILED,
 ) = NodeState  # fmt: skip
 
-FINAL = frozenset({SUCCEEDED, CACHED, FAILED, TIMED_OUT, SKIPPED, CANCELLED})
+UNDOS = frozenset({UNDOING, UNDONE, UNDO_FAILED})
+FINAL = frozenset({SUCCEEDED, CACHED, FAILED, TIMED_OUT, SKIPPED, CANCELLED}) | UNDOS
 DONE = frozenset({SUCCEEDED, CACHED})
 BAD = frozenset({FAILED, TIMED_OUT})
 
@@ -83,6 +87,35 @@ class Tally:
         self.fresh: list[str] = []  # items that succeeded, of which `until` was not asked yet
 
 
+class UndoRun:
+    """How the undo of a node stands: the step that is next, from 1, its tries, and what went wrong last."""
+
+    __slots__ = ("attempt", "by", "error", "how", "left", "reason", "removed", "retry_at", "step", "tries")
+
+    def __init__(self) -> None:
+        self.step = 1
+        self.tries = 0  # of this step, since a person asked for more
+        self.attempt = 0  # of this step, of all: names the log
+        self.retry_at: float | None = None
+        self.reason = ""
+        self.error = ""
+        self.how = ""  # it is undone: by its steps, or by the word of a person
+        self.by = ""
+        self.removed: tuple[str, ...] = ()
+        self.left: tuple[str, ...] = ()
+
+    def to_data(self) -> list[Any]:
+        return [getattr(self, name) for name in self.__slots__]
+
+    @classmethod
+    def from_data(cls, data: list[Any]) -> UndoRun:
+        made = cls()
+        for name, value in zip(cls.__slots__, data, strict=True):
+            setattr(made, name, value)
+        made.removed, made.left = tuple(made.removed), tuple(made.left)
+        return made
+
+
 class NodeRun:
     """One node in one run. The counters are of its needs: how many have ended, and how."""
 
@@ -114,11 +147,14 @@ class NodeRun:
         "stored",
         "succeeded",
         "tries",
+        "undo",
+        "undoable",
         "unknown",
         "waits",
         "why",
         "won",
         "writes",
+        "wrote",
     )
     KEPT = (
         "asked",
@@ -142,10 +178,12 @@ class NodeRun:
         "started",
         "stored",
         "tries",
+        "undoable",
         "unknown",
         "why",
         "won",
         "writes",
+        "wrote",
     )
 
     def __init__(self, attempt: int = 0, unknown: bool = False) -> None:
@@ -170,6 +208,9 @@ class NodeRun:
         self.key = ""  # under which its result is kept
         self.why: Any = None  # no kept result was served
         self.made: float | None = None  # when the kept result was made that was served
+        self.undoable: Any = None  # what an undo of its last attempt needs
+        self.wrote: Any = None  # with hashes, where a rollback may remove it
+        self.undo: UndoRun | None = None
         self.waits = ""  # for the twin that works on its key
         self.place = 0  # of the event by which it ended, among all of the run
         self.won: tuple[str, ...] = ()  # the keys of the items that a `for_each` chose

@@ -5,16 +5,19 @@ Knows no disk."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from wfctl import events as ev
-from wfctl.noderun import NodeRun, NodeState
+from wfctl.noderun import NodeRun, NodeState, UndoRun
 from wfctl.plan import Plan
 from wfctl.state import Checkpoint, RunState, RunStatus
+from wfctl.undoing import Course, Undoing
 
 _KEPT = (
     "at_once",
     "began",
+    "by_hand",
     "commit_again",
     "committing",
     "error",
@@ -28,7 +31,9 @@ _KEPT = (
     "only_finally",
     "outputs",
     "paused",
+    "pin",
     "putting_back",
+    "restarts",
     "settled",
     "signal",
     "started",
@@ -37,6 +42,7 @@ _KEPT = (
     "time",
     "timed_out",
     "tokens",
+    "undo_wanted",
 )
 """What is kept of a run as a whole; all else follows from its nodes."""
 
@@ -46,6 +52,8 @@ def to_data(state: RunState) -> dict[str, Any]:
     return {
         "run": {key: getattr(state, key) for key in _KEPT},
         "course": ev.to_data(state.course) if state.course else None,
+        "undoing": asdict(state.undoing.course) if state.undoing is not None else None,
+        "undos": {name: run.undo.to_data() for name, run in state.nodes.items() if run.undo is not None},
         "forced": sorted(state.forced),
         "checkpoints": [[name, one.place, one.time, one.files] for name, one in state.checkpoints.items()],
         "grown": [[name, items] for name, items in state.grown.items()],
@@ -66,8 +74,8 @@ def from_data(plan: Plan, data: Mapping[str, Any]) -> RunState:
         setattr(state, key, data["run"][key])
     state.forced = set(data["forced"])
     state.checkpoints = {name: Checkpoint(place, time, files) for name, place, time, files in data["checkpoints"]}
-    course = data["course"] and ev.from_data(data["course"])
-    state.course = course if isinstance(course, ev.RunPlanned) else None
+    planned = data["course"] and ev.from_data(data["course"])
+    state.course = planned if isinstance(planned, ev.RunPlanned) else None
     state.status = RunStatus(state.status)
     state.settled = RunStatus(state.settled) if state.settled is not None else None
     for name, (word, *values) in data["nodes"].items():
@@ -77,5 +85,10 @@ def from_data(plan: Plan, data: Mapping[str, Any]) -> RunState:
             setattr(run, key, value)
         run.devices, run.won = tuple(run.devices), tuple(run.won)
         run.prepared = list(run.prepared)
+        if name in data["undos"]:
+            run.undo = UndoRun.from_data(data["undos"][name])
     state.derive()
+    if (course := data["undoing"]) is not None:
+        lists = {key: tuple(course[key]) for key in ("nodes", "remove")}
+        state.undoing = Undoing(state, Course(**{**course, **lists}))
     return state

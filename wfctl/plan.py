@@ -18,6 +18,7 @@ from wfctl.scope import Scope
 from wfctl.standing import Standing
 
 if TYPE_CHECKING:
+    from wfctl.compensation import Rollback
     from wfctl.planner import Planner
 
 ON_FAILURE = ("stop", "continue", "cancel")
@@ -139,6 +140,7 @@ class Plan:
     groups: Mapping[str, float]
     """Weights of groups; of those that are not here it is 1."""
     on_failure: str
+    rollback: Rollback
     timeout: float | None
     grace: float
     log_limit: int

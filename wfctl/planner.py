@@ -7,7 +7,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wfctl import bounds, estimates, expr, graph, handovers, instances, quantity, scope
 from wfctl.budget import DEVICES, Demand
@@ -15,7 +15,7 @@ from wfctl.errors import Problem, Where
 from wfctl.instances import Instance, Instances
 from wfctl.items import Item
 from wfctl.level import cycle_text
-from wfctl.node import ITEM, PLANNED, Node, Value
+from wfctl.node import ITEM, PLANNED, Node, Value, read_retry
 from wfctl.params import env_of, params_of
 from wfctl.paths import based, confined
 from wfctl.plan import (
@@ -34,6 +34,9 @@ from wfctl.scope import Scope
 from wfctl.score import AGING, WEIGHTS, level_at, read_aging, read_groups, read_weights
 from wfctl.spec import SCHEDULING, SUPPLY, Workflow
 from wfctl.standing import Standing, standings
+
+if TYPE_CHECKING:
+    from wfctl.compensation import Rollback
 
 
 def build(workflow: Workflow, request: Request) -> tuple[Plan, list[Problem]]:
@@ -135,6 +138,7 @@ class Planner:
             aging=self.setting("aging", workflow.aging, read_aging, AGING),
             groups=self.setting("groups", workflow.groups, read_groups, {}),
             on_failure=str(self.setting("on_failure", workflow.on_failure, _among(ON_FAILURE), "stop")),
+            rollback=self.rollback(workflow.rollback),
             timeout=self.setting("timeout", workflow.timeout, quantity.seconds, None),
             grace=self.setting("grace", workflow.grace, quantity.seconds, self.request.grace),
             log_limit=self.setting("log_limit", workflow.log_limit, quantity.size, LOG_LIMIT),
@@ -317,6 +321,22 @@ class Planner:
             self.medians = estimates.by_kind(self.request.estimates, kinds)
 
     # -- the file's own keys
+
+    def rollback(self, said: Mapping[str, Value]) -> Rollback:
+        """What the file says of rollbacks, filled in."""
+        from wfctl import compensation
+
+        retry = said.get("retry")
+        made = compensation.Rollback()
+        if retry is not None:
+            found: Any = self.setting("rollback", retry, lambda raw: {"raw": raw, "read": read_retry(raw)}, None)
+            if found is not None:
+                made = replace(made, retry=replace(made.retry, **{k: getattr(found["read"], k) for k in found["raw"]}))
+        return replace(
+            made,
+            strategy=self.setting("rollback", said.get("strategy"), compensation.read_strategy, None),
+            max_restarts=self.setting("rollback", said.get("max_restarts"), compensation.read_restarts, 1),
+        )
 
     def setting(self, key: str, value: Value, read: Any, default: Any) -> Any:
         if value is None:

@@ -127,6 +127,7 @@ class Results:
         self._warn = warn
         self._asked: dict[str, Asked] = {}
         self._held: dict[tuple[str, str], str] = {}  # scope and key: the node that works on it
+        self._held_back: dict[tuple[str, str], Kept] = {}  # what the run may still undo, by scope and key
         self._busy: dict[str, set[str]] = {}  # keys of others, by scope, that are waited for
         self._read_anew: dict[str, list[Any]] = {}  # hashes of large files, to be remembered
         state_folder = str(shelves["workflow"].folder)
@@ -173,7 +174,11 @@ class Results:
         if asked is None:
             return None
         scope = asked.meaning.scope
-        holder = self._holder(scope, asked.key)
+        held_back = self._held_back.get((scope, asked.key))
+        if held_back is not None and not forced and not self._against(held_back, asked, now):
+            if (served := self._serve(node, held_back, asked)) is not None:
+                return served
+        holder = self._holder(scope, asked.key) if held_back is None else ""
         if holder:
             self._busy.setdefault(scope, set()).add(asked.key)
             return Busy(key=asked.key, holder=holder)
@@ -187,11 +192,11 @@ class Results:
                 return served
         return Claimed(key=asked.key, why=why or {"word": "gone"})
 
-    def ended(self, event: Any) -> None:
-        """How an attempt ended that had claimed its key."""
+    def ended(self, event: Any) -> bool:
+        """How an attempt ended that had claimed its key; whether others may have that now."""
         asked = self._asked.get(event.node)
         if asked is None or not isinstance(event, (ev.NodeSucceeded, ev.NodeFailed, ev.NodeRetrying)):
-            return
+            return True
         shelf = self._shelves[asked.meaning.scope]
         facts: dict[str, Any] = {"workflow": self._plan.name, "node": event.node, "run": self._state.id}
         facts.update(attempt=event.attempt)
@@ -200,23 +205,42 @@ class Results:
         shelf.lasts[self._place(event.node)] = asked.key
         if not isinstance(event, ev.NodeSucceeded):
             shelf.failed[asked.key] = {**facts, "reason": event.reason, "error": event.error, "parts": parts}
-            return
+            return True
         try:
             if changed := self._changed(event.node, asked):
                 self._warn(f'the result of {event.node} is not kept: "{changed}" was changed while it ran')
-                return
+                return True
             writes, size = self._written(event.node, shelf if asked.meaning.keep else None)
             output, blob, large = self._output(event, shelf)
         except (OSError, expr.ExpressionError) as error:
             self._warn(f"the result of {event.node} is not kept: {_told(error)}")
-            return
+            return True
         shelf.failed.pop(asked.key, None)
-        shelf.kept.append(
-            Kept(
-                **facts, key=asked.key, output=output, blob=blob, size=size + large, parts=parts, writes=writes,
-                saved=asked.meaning.keep,
-            )
+        kept = Kept(
+            **facts, key=asked.key, output=output, blob=blob, size=size + large, parts=parts, writes=writes,
+            saved=asked.meaning.keep,
         )  # fmt: skip
+        if self._plan.nodes[event.node].node.compensate and self._plan.rollback.strategy != "none":
+            self._held_back[asked.meaning.scope, asked.key] = kept  # the run may still undo it
+            return False
+        shelf.kept.append(kept)
+        return True
+
+    def settled(self, succeeded: bool) -> list[str]:
+        """The run can no longer undo what it did: the nodes whose keys others may have now."""
+        held, self._held_back = self._held_back, {}
+        for (scope, _), kept in held.items() if succeeded else ():
+            shelf = self._shelves[scope]
+            shelf.kept.append(kept)
+            shelf.lasts[self._place(kept.node)] = kept.key
+        return [kept.node for kept in held.values()]
+
+    def undone(self, node: str) -> None:
+        """What is kept of a node holds no longer."""
+        key = self._state.nodes[node].key
+        for shelf in self._shelves.values():
+            if shelf.cache is not None:
+                shelf.cache.drop([key])
 
     def keep(self) -> None:
         """Keep for good what has ended."""
@@ -380,6 +404,8 @@ class Results:
     # -- what is kept
 
     def _result(self, asked: Asked) -> Kept | None:
+        if (held := self._held_back.get((asked.meaning.scope, asked.key))) is not None:
+            return held
         cache = self._shelves[asked.meaning.scope].cache
         return cache.result(asked.key) if cache is not None else None
 

@@ -411,5 +411,5 @@ class _Run(_Lazy):
         if key == "failed_nodes":
             return list(self._state.failed_nodes)
         if key == "rollback":
-            return None
+            return None if self._state.undoing is None else self._state.undoing.told()
         raise KeyError(key)

@@ -13,7 +13,7 @@ from typing import Any
 from wfctl import expr, graph, quantity
 from wfctl.errors import Problem, Where
 from wfctl.jobs import Kind
-from wfctl.level import LATER_IN_NODE, Level, cycle_text
+from wfctl.level import Level, cycle_text
 from wfctl.node import ITEM, Node, Value, one_of
 from wfctl.record import dataclass
 from wfctl.values import within
@@ -22,9 +22,6 @@ SCHEDULING = ("policy", "weights", "aging", "groups")
 
 RUN_NAMES: Mapping[str, None] = dict.fromkeys(("id", "started"))
 
-# What FORMAT has and this version has not: refused at load, never at run. The values are those
-# that ask for nothing and so are harmless.
-_LATER_IN_FILE: Mapping[str, tuple[object, ...]] = {"rollback": ()}
 SUPPLY: Mapping[str, Callable[[str, object], object]] = {
     "amount": quantity.amount,
     "reserve": quantity.amount,
@@ -68,6 +65,7 @@ class Workflow:
     aging: Value = None
     groups: Value = None
     on_failure: Value = "stop"
+    rollback: Mapping[str, Value] = field(default_factory=dict)
     timeout: Value = None
     grace: Value = None
     log_limit: Value = None
@@ -121,6 +119,7 @@ class Builder:
         self.files = files
         self.file = file
         self.problems: list[Problem] = []
+        self.has_checkpoint = False
         self.default_env = frozenset(self.mapping(self.mapping(data, "defaults"), "env"))
         self.vars: dict[str, Value] = {}
         self.needs_of_var: dict[str, set[str]] = {}
@@ -132,8 +131,6 @@ class Builder:
 
     def build(self, stem: str) -> tuple[Workflow, list[Problem]]:
         data = self.data
-        self.refuse_later(data, (), _LATER_IN_FILE)
-        self.refuse_later(self.mapping(data, "defaults"), ("defaults",), LATER_IN_NODE)
         listed = data.get("secrets")
         self.secrets = tuple(dict.fromkeys(n for n in listed if isinstance(n, str))) if isinstance(listed, list) else ()
         self.vars = {k: self.compile(v, ("vars", k)) for k, v in self.mapping(data, "vars").items()}
@@ -153,6 +150,7 @@ class Builder:
             lock=self.lock(),
             **{key: value for key in SCHEDULING if (value := self.scheduling(key)) is not None},
             on_failure=self.setting("on_failure", "stop"),
+            rollback=self.rollback(),
             timeout=self.setting("timeout", None, quantity.seconds),
             grace=self.setting("grace", None, quantity.seconds),
             log_limit=self.setting("log_limit", None, quantity.size),
@@ -227,6 +225,28 @@ class Builder:
         value = {k: self.compile(v, ("lock", k)) for k, v in raw.items()}
         for key, part in value.items():
             self.check_names(part, ("lock", key), self.at_start)
+        return value
+
+    def rollback(self) -> dict[str, Value]:
+        """What is said of rollbacks: read where it is plain, else expressions."""
+        from wfctl.compensation import read_restarts, read_strategy
+        from wfctl.node import read_retry
+
+        readers: dict[str, Callable[[Any], object]] = {
+            "strategy": read_strategy, "retry": read_retry, "max_restarts": read_restarts,
+        }  # fmt: skip
+        value: dict[str, Value] = {}
+        for key, raw in self.mapping(self.data, "rollback").items():
+            if key not in readers or raw is None:
+                continue
+            where: Where = ("rollback", key)
+            value[key] = self.compile(raw, where)
+            self.check_names(value[key], where, self.at_start)
+            if value[key] is raw:
+                self.attempt(lambda read=readers[key], raw=raw: read(raw), where, None)  # type: ignore[misc]
+        if value.get("strategy") == "checkpoint" and not self.has_checkpoint:
+            what = "there is no checkpoint to go back to"
+            self.fault(("rollback", "strategy"), what, "say checkpoint at a node, or choose another strategy")
         return value
 
     def supply(self, name: str, key: str, raw: object, where: Where) -> Value:
@@ -316,12 +336,6 @@ class Builder:
         """A key that belongs to another kind would do nothing here. In the defaults it is meant for others."""
         for key in sorted({key for key in own if raw.get(key) is not None} & BESIDE.keys() - set(keys)):
             self.fault((*where, key), f'"{key}" goes with {BESIDE[key]}, not with {kind}', "take it out", key=True)
-
-    def refuse_later(self, raw: Mapping[str, Any], where: Where, later: Mapping[str, tuple[object, ...]]) -> None:
-        for key in raw.keys() & later.keys():
-            value = raw[key]
-            if value is not None and not any(value is harmless or value == harmless for harmless in later[key]):
-                self.fault((*where, key), f'"{key}" is not available yet', "take it out", key=True)
 
     def compile(self, value: object, where: Where) -> Value:
         """`value` with its texts parsed; the same object where there is no expression in it."""

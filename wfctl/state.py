@@ -29,6 +29,7 @@ from wfctl.noderun import (
     RUNNING,
     SKIPPED,
     TIMED_OUT,
+    UNDOS,
     WAITING,
     WAITING_INPUT,
     NodeRun,
@@ -39,6 +40,7 @@ from wfctl.policy import POLICIES
 from wfctl.ready import Ready
 from wfctl.record import dataclass
 from wfctl.trigger import TRIGGERS
+from wfctl.undoing import Undoing, course_of
 
 if TYPE_CHECKING:
     from wfctl.turns import Turns
@@ -51,9 +53,19 @@ class RunStatus(StrEnum):
     INTERRUPTED = "interrupted"
     WAITING_INPUT = "waiting_input"
     COMMITTING = "committing"
+    ROLLING_BACK = "rolling_back"
+    RESTARTING = "restarting"
+    ROLLED_BACK = "rolled_back"
     ROLLBACK_FAILED = "rollback_failed"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+
+
+UNDOES = (RunStatus.ROLLED_BACK, RunStatus.ROLLBACK_FAILED)
+"""How a run can end that was undone, as far as it could be."""
+
+NOT_DONE = (RunStatus.FAILED, *UNDOES)
+"""How a run can end that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +112,11 @@ class RunState:
         self.forced: set[str] = set()  # nodes that no kept result is served for; `*` for all
         self.checkpoints: dict[str, Checkpoint] = {}  # by name, the last one last
         self.putting_back = ""  # the checkpoint whose files are to be put back
+        self.undoing: Undoing | None = None  # a rollback, from its beginning on
+        self.undo_wanted = ""  # the strategy by which a person wants the run to be undone
+        self.by_hand = False  # that is all that this engine does: there is no `finally`
+        self.restarts = 0
+        self.pin = 1  # the number of the definition in force
         self.nodes = {name: NodeRun() for name in plan.nodes}
         self.grown: dict[str, list[tuple[str, Any]]] = {}  # items that joined: keys and values, by `for_each`
         self.no_wait = False  # for people: the run ends where only they could go on
@@ -125,6 +142,8 @@ class RunState:
     def failed_for_good(self) -> list[str]:
         """The nodes by which the run failed, first failure first; those of `finally` only where there is no other."""
         nodes = self.plan.nodes
+        if self.undoing is not None and not self.failed_nodes:
+            return list(self.undoing.course.analysis.get("failed", ()))
         return list(self.failed_nodes) or [
             n for n, run in self.nodes.items()
             if run.state in BAD and run.reason != "inner" and not self.nests.absorbed(nodes[n])
@@ -213,6 +232,11 @@ class RunState:
     def next_to_ask(self) -> str | None:
         """A node that asks a person, and has not asked yet."""
         return self._first(self._to_ask, lambda run: run.state is READY)
+
+    @property
+    def rolls_back(self) -> bool:
+        """Whether it is being undone, or is to be: nothing else happens meanwhile."""
+        return bool(self.undo_wanted) or (self.undoing is not None and self.settled is None)
 
     def next_to_look(self) -> str | None:
         """A ready node of which a result may be kept."""
@@ -316,7 +340,7 @@ class RunState:
         self.time = event.time
         self.events += 1
         name = getattr(event, "node", None)
-        if name is None or isinstance(event, (ev.TransactionEnded, ev.CheckpointSaved)):
+        if name is None or isinstance(event, _BESIDE):
             _RUN_FACTS[type(event)](self, event)
             return
         run = self.nodes.get(name)
@@ -421,6 +445,7 @@ class RunState:
         run.finished = None
         run.writes = event.writes
         run.key, run.why = event.key, event.why
+        run.undoable, run.wrote, run.undo = event.undo, None, None
         run.made, run.waits = None, ""
         run.reason = run.error = ""
         self.running[planned.id] = None
@@ -447,6 +472,7 @@ class RunState:
         run.output = event.output
         run.stored = event.stored
         run.won = event.won
+        run.wrote = event.wrote
         if planned.node.prepares:
             run.prepared = [event.attempt]  # it has rolled back those of older attempts
 
@@ -528,11 +554,16 @@ class RunState:
         for name in self.running:
             self.nodes[name].state = INTERRUPTED
             self.nodes[name].unknown = True
-        decided = self.settled in (RunStatus.SUCCEEDED, RunStatus.FAILED) and self.finished is None
-        if self.status is RunStatus.INTERRUPTED and self.settled in (RunStatus.SUCCEEDED, RunStatus.FAILED):
+        ends = (RunStatus.SUCCEEDED, *NOT_DONE)
+        decided = self.settled in ends and self.finished is None
+        if self.status is RunStatus.INTERRUPTED and self.settled in ends:
             decided = True
-        if event.again:
+        if event.again or event.checkpoint or event.undo:
             decided = False
+        goes_on = self.undoing is not None and not decided and not (event.again or event.checkpoint)
+        undoes = bool(event.undo) or (goes_on and self.status is not RunStatus.ROLLED_BACK)
+        self.by_hand = undoes and (self.settled is not None or (self.by_hand and self.undoing is not None))
+        self.undo_wanted = event.undo if self.undoing is None or self.status is RunStatus.ROLLED_BACK else ""
         self.status = RunStatus.RUNNING
         if self.error == self.halted:
             self.error = ""
@@ -548,12 +579,20 @@ class RunState:
             self.began = event.time
         self.course = None
         self.commit_again = self.committing
+        if undoes:
+            if self.undoing is not None and not self.undo_wanted:
+                self.undoing.resumed()
+            self.derive()
+            return
+        if not decided:
+            self.undoing = None
         self.forced = set(event.again)
         later: set[str] = set()
         if event.checkpoint:
             self.putting_back = event.checkpoint
             later = self._later_than(self.checkpoints[event.checkpoint])
-        asked = set(event.again) | later | {name for name, run in self.nodes.items() if run.rolled_back and not decided}
+        undone = (name for name, run in self.nodes.items() if run.rolled_back or run.state in UNDOS)
+        asked = set(event.again) | later | (set() if decided else set(undone))
         if not self.committing:
             resumption.forget(self, asked, finally_only=decided)
         self.derive()
@@ -564,6 +603,54 @@ class RunState:
             del self.checkpoints[name]
         done = (name for name, run in self.nodes.items() if run.state in DONE and run.place > checkpoint.place)
         return {name for name in done if not self.plan.nodes[name].holds}
+
+    # -- a rollback
+
+    def _rollback_begun(self, event: ev.RollbackBegun) -> None:
+        self.undo_wanted = ""
+        self.undoing = Undoing(self, course_of(event))
+
+    def _undo_started(self, event: ev.UndoStarted) -> None:
+        self._undo().started(event.node, event.attempt)
+
+    def _undo_step_done(self, event: ev.UndoStepDone) -> None:
+        self._undo().step_done(event.node)
+
+    def _undo_retrying(self, event: ev.UndoRetrying) -> None:
+        self._undo().retrying(event.node, event.retry_at, event.reason, event.error)
+
+    def _undo_failed(self, event: ev.UndoFailed) -> None:
+        self._undo().gave_up(event.node, event.reason, event.error)
+
+    def _undo_interrupted(self, event: ev.UndoInterrupted) -> None:
+        self._undo().interrupted(event.node)
+
+    def _undo_asked(self, event: ev.UndoAsked) -> None:
+        self._undo().asked_again(event.node)
+
+    def _node_undone(self, event: ev.NodeUndone) -> None:
+        self._undo().undone(event.node)
+        undo = self.nodes[event.node].undo
+        assert undo is not None
+        undo.how, undo.by, undo.removed, undo.left = event.how, event.by, event.removed, event.left
+
+    def _undo(self) -> Undoing:
+        if self.undoing is None:
+            raise Bug("an undo without a rollback")
+        return self.undoing
+
+    def _run_restarted(self, event: ev.RunRestarted) -> None:
+        """What came after a checkpoint is undone, and all that has ended since begins anew."""
+        self.restarts += 1
+        self.putting_back = event.checkpoint
+        later = self._later_than(self.checkpoints[event.checkpoint])
+        undone = {name for name, run in self.nodes.items() if run.state in UNDOS}
+        self.undoing = self.course = None
+        self.timed_out = False
+        self.error = ""
+        self.began = event.time
+        resumption.forget(self, later | undone, finally_only=False)
+        self.derive()
 
     def _files_put_back(self, event: ev.FilesPutBack) -> None:
         self.putting_back = ""
@@ -658,6 +745,7 @@ class RunState:
         """Go on under another plan: what succeeded stays, where it is still there; the rest begins anew."""
         self.time = event.time
         self.events += 1
+        self.pin += 1
         old, before, self.plan = self.nodes, self.plan, plan
         grown, self.grown = self.grown, {}
         self._rank = POLICIES[plan.policy]
@@ -829,9 +917,25 @@ class RunState:
                 if self.plan.nodes[name].node.section == "nodes":
                     self.to_stop(name, reason)
 
+
+_BESIDE = (
+    ev.TransactionEnded, ev.CheckpointSaved, ev.UndoStarted, ev.UndoStepDone, ev.UndoRetrying, ev.UndoFailed,
+    ev.UndoInterrupted, ev.UndoAsked, ev.NodeUndone,
+)  # fmt: skip
+"""Facts of a node that has ended: they are no move of it."""
+
 _RUN_FACTS: Mapping[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.RunStarted: RunState._run_started,
     ev.RunResumed: RunState._run_resumed,
+    ev.RollbackBegun: RunState._rollback_begun,
+    ev.UndoStarted: RunState._undo_started,
+    ev.UndoStepDone: RunState._undo_step_done,
+    ev.UndoRetrying: RunState._undo_retrying,
+    ev.UndoFailed: RunState._undo_failed,
+    ev.UndoInterrupted: RunState._undo_interrupted,
+    ev.UndoAsked: RunState._undo_asked,
+    ev.NodeUndone: RunState._node_undone,
+    ev.RunRestarted: RunState._run_restarted,
     ev.FilesPutBack: RunState._files_put_back,
     ev.CheckpointSaved: RunState._checkpoint_saved,
     ev.RunPlanned: RunState._run_planned,

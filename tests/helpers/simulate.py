@@ -5,17 +5,18 @@ Starts no process and reads no file."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wfctl import events as ev
 from wfctl import expr, plugins, spec
 from wfctl import planner as planning
+from wfctl.compensation import retry_of
 from wfctl.decide import Leavings
 from wfctl.engine import Engine, Plotter, Watcher
 from wfctl.errors import Problem
 from wfctl.executors.simulated import SimulatedExecutor
-from wfctl.jobs import Answer, Completion, Ending, Job, Keeping, Message, Signalled
+from wfctl.jobs import Answer, Completion, Ending, Job, Keeping, Message, Signalled, Trial
 from wfctl.plan import Plan, Planned, Request
 from wfctl.scope import During
 from wfctl.state import RunState, fold
@@ -76,7 +77,7 @@ class Interrupting(SimulatedExecutor):
         self._signals = list(signals)
 
     def submit(self, job: Job) -> None:
-        live = [job_id for job_id in self._running if job_id.split("/")[1] == job.node]
+        live = [job_id for job_id in self._running if job_id.split("/")[1] == job.node and job_id != job.id]
         assert not live, f"two live attempts: {job.id} beside {live}"
         super().submit(job)
 
@@ -132,6 +133,39 @@ class Simulated:
         }
 
 
+class Undos:
+    """What undoing takes, in virtual time: a second a step, and a second what proves it."""
+
+    def __init__(self, plan: Plan, state: RunState) -> None:
+        self._plan, self._state = plan, state
+
+    def freeze(self, node: str) -> Mapping[str, Any] | None:
+        steps = self._plan.nodes[node].node.compensate
+        return {"steps": len(steps), "pin": self._state.pin, "names": []} if steps else None
+
+    def wrote(self, node: str) -> Mapping[str, str] | None:
+        return None
+
+    def trial(self, node: str, step: int, attempt: int) -> Trial:
+        steps = self._plan.nodes[node].node.compensate
+        assert steps
+        found = steps[step - 1]
+        retry = retry_of(found, self._plan.rollback)
+
+        def made(word: str, spec: Any, then: Any = None) -> Trial:
+            id = f"{self._state.id}/{node}/{word}.{step}/{attempt}"
+            job = Job(id=id, node=node, attempt=attempt, estimate=1.0)
+            proves = word == "verify"
+            facts: dict[str, Any] = {"node": node, "number": step, "step": spec, "names": dict, "retry": retry}
+            return Trial(**facts, job=job, verifies=proves, then=then)
+
+        verify = found.verify
+        return made("undo", found.node, (lambda: made("verify", verify)) if verify is not None else None)
+
+    def remove(self, node: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return (f"{node}.out",), ()
+
+
 def build(
     data: Mapping[str, Any], request: Request | None = None, files: Mapping[str, Any] | None = None
 ) -> tuple[Plan, list[Problem]]:
@@ -185,6 +219,9 @@ def simulate(
     save: Callable[[Planned], Mapping[str, Any] | None] = lambda planned: {},
     forced: Sequence[str] = (),
     checkpoint: str = "",
+    undo_fails: Mapping[str, Sequence[int] | int] = {},
+    undo: str = "",
+    words: Sequence[ev.Event] = (),
 ) -> Simulated:
     """Run a workflow in virtual time, or go on with `run`.
 
@@ -194,14 +231,28 @@ def simulate(
     stands for that signal. `crash` may raise `Crash` at a named point: of what was not synced by
     then only the first `written` events are kept. `plot` makes the plan that is followed;
     without it the policy decides alone. `keeping` has the kept results, of which none is served for nodes that are
-    `forced`; `save` tells what a checkpoint saves, and `checkpoint` is the one to go back to.
+    `forced`; `save` tells what a checkpoint saves, and `checkpoint` is the one to go back to. `undo_fails` are exit codes
+    of steps of undos, by `node.step`, and of what proves them, by `node.step?`; `undo` is the strategy by which it
+    is undone by hand, and `words` what a person says of undos that were given up.
     """
     plan, problems = build(data, request, files)
     assert not problems, problems
     journal = journal or (run.journal if run else Memory())
     begun = run.attempts if run else []
 
+    def undone(job: Job) -> Completion:
+        _, node, what, attempt = job.id.split("/")
+        word, _, number = what.partition(".")
+        key = f"{node}.{number}" + ("?" if word == "verify" else "")
+        begun.append(f"{word} {node}.{number}/{attempt}")
+        tries = sum(1 for one in begun if one.startswith(f"{word} {node}.{number}/"))
+        wanted = undo_fails.get(key, 0)
+        code = wanted if isinstance(wanted, int) else wanted[tries - 1] if tries <= len(wanted) else 0
+        return Completion(job_id=job.id, ending=Ending.EXITED, code=code, seconds=job.estimate)
+
     def outcome(job: Job) -> Completion:
+        if job.id.count("/") == 3:
+            return undone(job)
         begun.append(f"{job.node}/{job.attempt}")
         turn = sum(1 for one in begun if one.split("/")[0] == job.node) if job.node in fails else 0
         wanted = fails.get(job.node, 0)
@@ -241,6 +292,7 @@ def simulate(
         plot=plot,
         answers=lambda: answers(state),
         keeping=keeping,
+        undo=Undos(plan, state),
         save=save,
     )
     result = Simulated(plan, journal, begun, state)
@@ -261,8 +313,13 @@ def simulate(
             )
             for name in (name for name, planned in plan.nodes.items() if planned.given):
                 engine.record(ev.NodeServed(time=0.0, node=name, output=outputs.get(name), of="other"))
-        elif state.finished is None or state.status != "succeeded" or again or checkpoint:
-            engine.record(ev.RunResumed(time=state.time, again=tuple(again), checkpoint=checkpoint, no_wait=no_wait))
+        elif state.finished is None or state.status != "succeeded" or again or checkpoint or undo:
+            resumed = ev.RunResumed(
+                time=state.time, again=tuple(again), checkpoint=checkpoint, no_wait=no_wait, undo=undo
+            )
+            engine.record(resumed)
+            for word in words:
+                engine.record(replace(word, time=state.time))
         engine.set_course("resume" if run else "start")
         engine.run()
     except Crash:

@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from textwrap import wrap
 from typing import Any
 
-from wfctl.renderers.plain import NO_WORK, answer_commands, because, counted, resume_command
+from wfctl.renderers.plain import NO_WORK, answer_commands, because, counted, resume_command, shell_word
 from wfctl.renderers.text import LOOKS, Pen, duration, look, number, pad, plural, safe, size, state_word, width_of
+from wfctl.renderers.undo import standing
 
 MANY = 100
 """Nodes up to which each has a line; of more only those that want attention, and at most so many."""
+
+_GOES_ON = ("failed", "interrupted", "waiting_input", "committing", "rollback_failed", "rolled_back")
 
 CHECKPOINTS = 5
 """Checkpoints that are shown, the last ones."""
@@ -48,9 +51,16 @@ def run_status(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
         lines += ["", f"  {plural(len(prepared), 'prepared transaction')} open: {told}"]
     if places := document.get("checkpoints"):
         lines += ["", *_checkpoints(places, pen)]
+    if document.get("rollback"):
+        lines += ["", *standing(document, pen)]
     if asked := {name: node["question"]["choices"] for name, node in nodes.items() if node.get("question")}:
         lines += ["", *(f"answer with: {pen.safe(text)}" for text in answer_commands(document["id"], asked))]
-    if document["state"] in ("failed", "interrupted", "waiting_input", "committing", "rollback_failed"):
+    steps = (document.get("rollback") or {}).get("steps", ())
+    if failed := [one["node"] for one in steps if one["state"] == "undo_failed"]:
+        word = pen.safe(shell_word(failed[0]))
+        lines += ["", f"go on with: wfctl rollback {document['id']} --retry {word}"]
+        lines.append(f"or by hand: wfctl rollback {document['id']} --done {word} --reason TEXT")
+    elif document["state"] in _GOES_ON:
         lines += ["", f"go on with: {resume_command(document['id'], document['wants_update'])}"]
     return "\n".join(lines) + "\n"
 

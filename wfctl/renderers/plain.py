@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from wfctl import events as ev
-from wfctl.noderun import BAD, FINAL, NodeState
+from wfctl.noderun import BAD, FINAL, UNDONE, NodeState
 from wfctl.plan import Plan
 from wfctl.renderers.text import Pen, duration, look, number, plural, state_word
 from wfctl.state import RunState, RunStatus
+from wfctl.undoing import Undoing
 
 TAIL = 10
 """Lines of a failed node's log that are shown."""
@@ -39,7 +40,8 @@ Wrote = Callable[[str, int], bool]
 
 LeftOut = ev.NodeSkipped | ev.NodeCancelled
 _URGENT = (ev.NodeFailed, ev.NodeRetrying, ev.NodeAsked)
-_OF_THE_RUN = (ev.RunStopping, ev.RunHalted, ev.RunPaused, ev.RunTimedOut)
+_OF_THE_RUN = (ev.RunStopping, ev.RunHalted, ev.RunPaused, ev.RunTimedOut, ev.RollbackBegun, ev.RunRestarted)
+_URGENT_UNDOS = (ev.UndoFailed, ev.UndoRetrying)
 
 _ENDED: Mapping[type[ev.Event], NodeState] = {
     ev.NodeSucceeded: NodeState.SUCCEEDED,
@@ -153,14 +155,19 @@ class Plain:
                 left_out.setdefault((state, why), []).append(event)
             elif isinstance(event, _OF_THE_RUN):
                 lines.append(self._told_run(event, plan))
-            elif (not brief or isinstance(event, _URGENT)) and (text := self._told_node(event)):
+            elif (not brief or isinstance(event, (*_URGENT, *_URGENT_UNDOS))) and (text := self._told_node(event)):
                 lines.append(f"[{done:>{digits}}/{total}] {text}")
         if not brief:
             lines += [f"[{done:>{digits}}/{total}] {text}" for text in self._told_left_out(left_out)]
         return "".join(lines)
 
-    def _told_run(self, event: ev.RunStopping | ev.RunHalted | ev.RunPaused | ev.RunTimedOut, plan: Plan) -> str:
-        if isinstance(event, ev.RunStopping):
+    def _told_run(self, event: ev.Event, plan: Plan) -> str:
+        if isinstance(event, ev.RollbackBegun):
+            count = plural(len({*event.nodes, *event.remove}), "node")
+            text = f"rolling back ({event.strategy}), {count} to undo: {self._pen.safe(event.why)}"
+        elif isinstance(event, ev.RunRestarted):
+            text = f"all after the checkpoint {self._pen.safe(event.checkpoint)} is undone: the rest runs again"
+        elif isinstance(event, ev.RunStopping):
             text = "killing what runs" if event.at_once else "stopping what runs"
             if event.signal == _CTRL_C and not event.at_once:  # who sent another signal may have no such keys
                 text += "; Ctrl-C once more kills it"
@@ -182,6 +189,14 @@ class Plain:
             case ev.NodeServed():
                 what = "kept result of" if event.key else "taken from"
                 return self._line("cached", event.node, f"{what} run {event.of}")
+            case ev.NodeUndone():
+                return self._line("undone", event.node, self._undone(event))
+            case ev.UndoFailed():
+                return self._line("undo_failed", event.node, f"was not undone: {self._pen.safe(event.error)}")
+            case ev.UndoRetrying():
+                again = duration(max(0.0, event.retry_at - event.time))
+                what = f"its undo failed: {self._pen.safe(event.error)}; again in {again}"
+                return self._line("retrying", event.node, what)
             case ev.NodeInterrupted(reason="low_disk"):
                 return self._line("interrupted", event.node, "found no room to start")
             case ev.NodeInterrupted():
@@ -220,6 +235,13 @@ class Plain:
 
     def _line(self, state: str, node: str, text: str) -> str:
         return f"{self._pen.paint(self._pen.mark(state), look(state).style)} {self._pen.safe(node)}  {text}\n"
+
+    def _undone(self, event: ev.NodeUndone) -> str:
+        if event.how != "steps":
+            word = "undone by hand" if event.how == "done" else "left as it is"
+            return f"{word}, says {self._pen.safe(event.by)}: {self._pen.safe(event.reason)}"
+        files = f", {plural(len(event.removed), 'file')} removed" if event.removed else ""
+        return f"undone{files}" + "".join(f"; left {self._pen.safe(one)}" for one in event.left)
 
     def _failure(self, event: ev.NodeFailed | ev.NodeRetrying) -> str:
         """How an attempt failed: `failed after 2.1s: exit code 3`."""
@@ -311,7 +333,10 @@ def ending(
     return f"{sign} after {took}: {counts}\n" + forgiven + _way_out(state, wrote, pen)
 
 
-_ORDER = ("failed", "timed_out", "succeeded", "cached", "skipped", "cancelled", "tolerated")
+_ORDER = (
+    "failed", "timed_out", "undo_failed", "undone", "undoing", "succeeded", "cached", "skipped", "cancelled",
+    "tolerated",
+)  # fmt: skip
 
 
 def _tolerated(state: RunState) -> list[str]:
@@ -352,6 +377,28 @@ def _way_out(state: RunState, wrote: Wrote, pen: Pen) -> str:
         names = some(list(state.failed_nodes), pen)
         were = "was" if len(state.failed_nodes) == 1 else "were"
         lines.append(f"  this time only `finally` was left to do; {names} {were} not tried again")
+    if state.undoing is not None:
+        return "\n".join([*lines, *_undone_lines(state, state.undoing, pen)]) + "\n"
     mended = "go on with:" if state.timed_out and not failed else "once mended:"
     lines.append(f"  {mended:<12} {resume_command(state.id, state.wants_update)}")
     return "\n".join(lines) + "\n"
+
+
+def _undone_lines(state: RunState, undoing: Undoing, pen: Pen) -> list[str]:
+    """What was undone and what was not, and what to type next."""
+    undone = [name for name in undoing.wanted if state.nodes[name].state is UNDONE]
+    lines = [f"  undone:      {some(undone, pen)}"] if undone else []
+    failed = undoing.failed
+    for name in failed[:FAILURES]:
+        undo = state.nodes[name].undo
+        why = pen.clip(undo.error if undo is not None else "", 200)
+        lines.append(f"  {pen.paint(pen.mark('undo_failed'), 'red')} {pen.safe(name)}  was not undone: {why}")
+    if blocked := undoing.blocked:
+        lines.append(f"  waits for that: {some(blocked, pen)}")
+    if failed:
+        word = pen.safe(shell_word(failed[0]))
+        lines.append(f"  once mended: wfctl rollback {state.id} --retry {word}")
+        lines.append(f"  or by hand:  wfctl rollback {state.id} --done {word} --reason TEXT")
+    else:
+        lines.append(f"  once mended: {resume_command(state.id, state.wants_update)}")
+    return lines

@@ -1,0 +1,292 @@
+"""What a failed run has touched, what of that is to be undone, and in which order: a table of strategies.
+
+Knows no state and no event: it is handed what each node did and says of itself, and the graph."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from wfctl import graph
+from wfctl.instances import END, at
+from wfctl.record import dataclass
+
+MANY, SEVERAL = 20, 5
+"""Affected nodes above which a rollback is of high, and of medium complexity."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """A node that began, as a rollback sees it: its state and outcome, and what it says of its undo. `answer` is
+    `steps`, `none` where it says that it needs none, and empty where it says nothing."""
+
+    state: str
+    unknown: bool = False
+    answer: str = ""
+    attempted: bool = False
+    """Whether a clean failure of it is undone too."""
+    pivot: bool = False
+    prepared: bool = False
+    """It has a prepared transaction, which is rolled back by itself."""
+    place: int = 0
+    """Of its end, among all events."""
+    wrote: bool = False
+
+    @property
+    def failed(self) -> bool:
+        return self.state in ("failed", "timed_out")
+
+    @property
+    def is_affected(self) -> bool:
+        """Whether it has done its work, or may have. What was served was done by another run."""
+        if self.state == "succeeded":
+            return True
+        return self.state != "cached" and (self.unknown or (self.failed and self.attempted))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """What a failure has touched; ids, in the order in which the nodes ended."""
+
+    failed: tuple[str, ...]
+    affected: tuple[str, ...]
+    with_steps: tuple[str, ...]
+    with_none: tuple[str, ...]
+    without: tuple[str, ...]
+    unknown: tuple[str, ...]
+    kept_by_pivot: tuple[str, ...]
+    consistency: str
+    complexity: str
+
+    def to_data(self) -> dict[str, Any]:
+        """As it is recorded, and told to programs."""
+        return {
+            name: list(value) if isinstance(value := getattr(self, name), tuple) else value
+            for name in (
+                "failed", "affected", "with_steps", "with_none", "without", "unknown", "kept_by_pivot", "consistency",
+                "complexity",
+            )
+        }  # fmt: skip
+
+
+Graph = Mapping[str, Sequence[str]]
+"""Points with those before them, as `instances.points` gives them."""
+
+
+def analyse(nodes: Mapping[str, Touched], before: Graph) -> Analysis:
+    """What has been touched, and whether all of it says how it is undone."""
+    order = sorted(nodes, key=lambda name: nodes[name].place)
+    passed = [name for name in order if nodes[name].pivot and nodes[name].state == "succeeded"]
+    led = _reached(passed, before) if passed else set()
+    kept = tuple(name for name in order if name in led)
+    affected = tuple(n for n in order if nodes[n].is_affected and n not in led and not nodes[n].prepared)
+    by = {answer: tuple(n for n in affected if nodes[n].answer == answer) for answer in ("steps", "none", "")}
+    unknown = tuple(name for name in affected if nodes[name].unknown)
+    if by[""]:
+        consistency = "inconsistent"
+    else:
+        consistency = "recoverable" if by["steps"] else "consistent"
+    if consistency == "inconsistent" or unknown or len(affected) > MANY:
+        complexity = "high"
+    else:
+        complexity = "medium" if len(affected) > SEVERAL else "low"
+    return Analysis(
+        failed=tuple(name for name in order if nodes[name].failed),
+        affected=affected,
+        with_steps=by["steps"],
+        with_none=by["none"],
+        without=by[""],
+        unknown=unknown,
+        kept_by_pivot=kept,
+        consistency=consistency,
+        complexity=complexity,
+    )
+
+
+def _reached(names: Iterable[str], edges: Graph) -> set[str]:
+    """The nodes that edges lead to from these, and they."""
+    todo = [point for name in names for point in (name, name + END) if point in edges]
+    seen = set(todo)
+    while todo:
+        for point in edges[todo.pop()]:
+            if point not in seen:
+                seen.add(point)
+                todo.append(point)
+    return {at(point) for point in seen}
+
+
+# -- strategies
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """All that a strategy goes by: the nodes and the graph, what was found of them, where one can go back to by name,
+    and how often the run has already gone back."""
+
+    nodes: Mapping[str, Touched]
+    before: Graph
+    analysis: Analysis
+    checkpoints: Mapping[str, int]
+    restarts: int = 0
+    max_restarts: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """What is to be undone: `undo` by steps, of `remove` the files that were written. `then` is what comes next, `why`
+    says why it is this strategy."""
+
+    strategy: str
+    undo: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    then: str = "rolled_back"
+    checkpoint: str = ""
+    why: str = ""
+
+
+def _compensate(case: Case) -> Scheme:
+    return Scheme(strategy="compensate", undo=case.analysis.with_steps)
+
+
+def _full(case: Case) -> Scheme:
+    wrote = tuple(name for name in case.analysis.affected if case.nodes[name].wrote)
+    return Scheme(strategy="full", undo=case.analysis.with_steps, remove=wrote)
+
+
+def _partial(case: Case) -> Scheme:
+    """The failed branch: what leads to no end of the workflow that was reached."""
+    after = graph.successors(case.before)
+    leads: dict[str, bool] = {}  # whether another node comes after a point
+    for point in reversed(graph.order(case.before)):
+        leads[point] = any(leads[other] or _works(other, case.before) for other in after[point])
+    ends = [n for n, one in case.nodes.items() if not leads[n] and one.state in ("succeeded", "cached")]
+    stands = _reached(ends, case.before)
+    return Scheme(strategy="partial", undo=tuple(n for n in case.analysis.with_steps if n not in stands))
+
+
+def _works(point: str, before: Graph) -> bool:
+    """Whether a point is a node that does something itself, and none of the two of a node that holds others."""
+    return not point.endswith(END) and point + END not in before
+
+
+def _checkpoint(case: Case) -> Scheme:
+    if not case.checkpoints:
+        return _compensate(case)
+    if case.restarts >= case.max_restarts:
+        return Scheme(strategy="checkpoint", then="failed", why=f"it has gone back {_times(case.restarts)} already")
+    name = max(case.checkpoints, key=case.checkpoints.__getitem__)
+    later = tuple(n for n in case.analysis.with_steps if case.nodes[n].place > case.checkpoints[name])
+    return Scheme(strategy="checkpoint", undo=later, then="restart", checkpoint=name)
+
+
+def _auto(case: Case) -> Scheme:
+    analysis = case.analysis
+    if analysis.complexity == "high" and case.checkpoints and case.restarts < case.max_restarts:
+        return _checkpoint(case)
+    if any(one.answer == "steps" for one in case.nodes.values()):
+        return _compensate(case)
+    return _partial(case) if len(analysis.affected) > SEVERAL else _full(case)
+
+
+def _none(case: Case) -> Scheme:
+    return Scheme(strategy="none", then="failed")
+
+
+STRATEGIES: Mapping[str, Callable[[Case], Scheme]] = {
+    "compensate": _compensate,
+    "full": _full,
+    "partial": _partial,
+    "checkpoint": _checkpoint,
+    "auto": _auto,
+    "none": _none,
+}
+
+
+def choose(said: str | None, by_hand: str | None, case: Case) -> Scheme:
+    """What is to be undone: by the strategy that a person wants, else the one that the workflow says, else compensation
+    where any node says how it is undone."""
+    declared = any(one.answer == "steps" for one in case.nodes.values())
+    name = by_hand or said or ("compensate" if declared or by_hand is not None else "none")
+    scheme = STRATEGIES[name](case)
+    if by_hand:
+        why = "asked for by hand"
+    elif said:
+        why = "as the workflow says"
+    else:
+        why = "some nodes say how they are undone" if declared else "no node says how it is undone"
+    if scheme.strategy != name and name == "auto":
+        found = case.analysis
+        why = f"chosen for {len(found.affected)} affected, {found.consistency}, of {found.complexity} complexity"
+    elif scheme.strategy != name:
+        why = f"{why}; there is no {name} to go back to"
+    return replace(scheme, why=f"{why}; {scheme.why}" if scheme.why else why)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+# -- the order
+
+
+class Order:
+    """The order in which nodes are undone: each after all that came after it. What is not to be undone is passed
+    through at once. Costs as much as there are edges, once for all."""
+
+    def __init__(self, wanted: Collection[str], before: Graph) -> None:
+        self._wanted = frozenset(wanted)
+        self._before = before
+        self._left = {point: len(points) for point, points in graph.successors(before).items()}
+        self._start = self._pass([point for point, left in self._left.items() if not left])
+
+    def ready(self) -> list[str]:
+        """Those that can be undone at once."""
+        return list(self._start)
+
+    def undone(self, name: str) -> list[str]:
+        """Those that may be undone now that this one is."""
+        return self._pass(self._freed(name))
+
+    def blocked_by(self, names: Collection[str]) -> set[str]:
+        """Those that wait because these were not undone."""
+        return {name for name in _reached(names, self._before) if name in self._wanted and name not in names}
+
+    def sequence(self) -> list[list[str]]:
+        """Waves: each can be undone when those before are. To look at: it leaves nothing to be undone."""
+        waves = []
+        wave = self.ready()
+        while wave:
+            waves.append(wave)
+            wave = [name for one in wave for name in self.undone(one)]
+        return waves
+
+    def _pass(self, points: list[str]) -> list[str]:
+        """The nodes that are reached from points that nothing holds up, through all that is not to be undone."""
+        found = []
+        todo = deque(points)
+        while todo:
+            point = todo.popleft()
+            if point in self._wanted:
+                found.append(point)
+            else:
+                todo += self._freed(point)
+        return found
+
+    def _freed(self, point: str) -> list[str]:
+        free = []
+        for need in self._before[point]:
+            self._left[need] -= 1
+            if not self._left[need]:
+                free.append(need)
+        return free
+
+
+def if_fails(node: str, nodes: Mapping[str, Touched], before: Graph) -> dict[str, Touched]:
+    """What a rollback would see if this node failed, after all that does not come after it had succeeded: what is
+    unordered with it may have, and is taken to."""
+    later = _reached([node], graph.successors(before))
+    found = {n: replace(one, state="succeeded", place=i) for i, (n, one) in enumerate(nodes.items()) if n not in later}
+    found[node] = replace(nodes[node], state="failed", place=len(nodes))
+    return found

@@ -1,0 +1,176 @@
+"""What undoing the nodes of a run takes: values frozen when an attempt begins, the jobs of steps, files that go.
+
+Knows neither when a node is undone nor in which order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from wfctl import compensation, expr
+from wfctl.attempt import Attempts, declared
+from wfctl.compensation import Step
+from wfctl.digests import Digests
+from wfctl.jobs import Kind, Trial
+from wfctl.noderun import SUCCEEDED, UNDOS, NodeRun
+from wfctl.plan import Plan, Planned
+from wfctl.scope import During
+
+if TYPE_CHECKING:
+    from wfctl.state import RunState
+
+OWN = ("output", "exit_code", "error", "attempt")
+"""What a step sees of the node that it undoes."""
+
+
+class Undos:
+    """As `jobs.Undos` has it. `steps_of` gives the steps of a node as the definition of a number says them."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        state: RunState,
+        during: During,
+        attempts: Attempts,
+        kinds: Callable[[str], Kind | None],
+        steps_of: Callable[[int, str], tuple[Step, ...]],
+    ) -> None:
+        self._plan = plan
+        self._state = state
+        self._during = during
+        self._attempts = attempts
+        self._kinds = kinds
+        self._steps_of = steps_of
+        self._removes = plan.rollback.strategy in ("full", "auto")
+
+    def freeze(self, node: str) -> Mapping[str, Any] | None:
+        """What an undo of the attempt that is about to begin will need."""
+        planned = self._plan.nodes[node]
+        frozen: dict[str, Any] = {}
+        if planned.node.compensate:
+            wanted = compensation.references(planned.node.compensate, self._kinds)
+            wanted |= {r.path for r in expr.references_of((planned.node.env, planned.node.cwd))}
+            names = self._during.of(node)
+            found = ((path, _value(path, names, planned)) for path in sorted(wanted))
+            values = [[list(path), value] for path, value in found if value is not _GONE]
+            frozen = {"steps": len(planned.node.compensate), "pin": self._state.pin, "names": values}
+        if self._removes and planned.node.writes:
+            frozen["there"] = list(self._files(planned))
+        return frozen or None
+
+    def wrote(self, node: str) -> Mapping[str, str] | None:
+        """The hashes of what a node has written, where a rollback may remove it."""
+        planned = self._plan.nodes[node]
+        return self._files(planned) if self._removes and planned.node.writes else None
+
+    def trial(self, node: str, step: int, attempt: int) -> Trial:
+        """A try of a step. Raises ExpressionError."""
+        planned, run = self._plan.nodes[node], self._state.nodes[node]
+        if not run.undoable:
+            raise expr.ExpressionError("nothing was recorded of what its undo needs")
+        found = self._steps_of(run.undoable["pin"], node)[step - 1]
+        names = _names(self._during, planned, run)
+        retry = compensation.retry_of(found, self._plan.rollback)
+
+        def proof() -> Trial:
+            assert found.verify is not None
+            job = self._attempts.undo(replace(planned, node=found.verify), names, f"verify.{step}", attempt)
+            return Trial(
+                node=node, number=step, step=found.verify, job=job, names=lambda: names, retry=retry, verifies=True
+            )
+
+        job = self._attempts.undo(replace(planned, node=found.node), names, f"undo.{step}", attempt)
+        then = proof if found.verify is not None else None
+        return Trial(node=node, number=step, step=found.node, job=job, names=lambda: names, retry=retry, then=then)
+
+    def remove(self, node: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Remove what a node has written, if it was not there before and is as it was left."""
+        planned, run = self._plan.nodes[node], self._state.nodes[node]
+        if run.wrote is None or not run.undoable or "there" not in run.undoable:
+            return (), ("what it wrote: nothing was recorded of it",) if planned.node.writes else ()
+        digests, removed, left = Digests(self._plan.root), [], []
+        for path, digest in run.wrote.items():
+            if path in run.undoable["there"]:
+                left.append(f"{path}: it was there before")
+                continue
+            try:
+                now = digests.file(path)
+                if now == digest:
+                    os.unlink(os.path.join(self._plan.root, path))
+                    removed.append(path)
+                elif now is not None:
+                    left.append(f"{path}: it was changed since")
+            except OSError as error:
+                left.append(f"{path}: {(error.strerror or str(error)).lower()}")
+        return tuple(removed), tuple(left)
+
+    def _files(self, planned: Planned) -> dict[str, str]:
+        digests = Digests(self._plan.root)
+        found: dict[str, str] = {}
+        try:
+            for path in declared(self._plan, planned, self._during.of(planned.id), "writes"):
+                found.update(digests.of(path))
+        except (OSError, expr.ExpressionError):
+            pass  # what cannot be read is not removed either
+        return found
+
+
+_GONE = object()
+
+
+def _value(path: tuple[str, ...], names: Mapping[str, Any], planned: Planned) -> Any:
+    """What a path leads to; `_GONE` where that is the node's own, a secret, or not there."""
+    if path[0] in (*OWN, "secrets", "reads", "writes") or path[:2] == ("nodes", planned.node.id):
+        return _GONE
+    try:
+        value: Any = names[path[0]]
+        for name in path[1:]:
+            value = value[name]
+        return value if isinstance(value, (str, int, float, bool, list, dict, type(None))) else _GONE
+    except (expr.ExpressionError, KeyError, TypeError, IndexError):
+        return _GONE
+
+
+def _names(during: During, planned: Planned, run: NodeRun) -> dict[str, Any]:
+    """What the steps of a node see: what was frozen, and what the node itself has left."""
+    tree: dict[str, Any] = {}
+    for path, value in run.undoable["names"]:
+        inner = tree
+        for name in path[:-1]:
+            inner = inner.setdefault(name, {})
+            if not isinstance(inner, dict):
+                break
+        else:
+            inner[path[-1]] = value
+    names: dict[str, Any] = dict(during.of(planned.id))
+    live_vars = names.get("vars", {})
+    names.update({root: tree.get(root, {}) for root in ("params", "env", "run")})
+    names.update({root: tree[root] for root in ("item", "index", "key") if root in tree})
+    names["vars"] = _Over(tree.get("vars", {}), live_vars)
+    own: dict[str, Any] = {"state": str(run.state)}
+    for key in ("reads", "writes"):
+        if getattr(planned.node, key):
+            names[key] = own[key] = during.paths(planned.id, key)
+    names.update(exit_code=run.exit_code, error=run.error, attempt=run.attempt)
+    if run.state is SUCCEEDED or (run.state in UNDOS and not run.reason and not run.error):
+        names["output"] = own["output"] = during.output(planned.id)
+    names["nodes"] = {**tree.get("nodes", {}), planned.node.id: own}
+    return names
+
+
+class _Over(Mapping[str, object]):
+    """Values that were frozen, over those of now: a var with a secret in it is no value, and was not recorded."""
+
+    def __init__(self, frozen: Mapping[str, Any], live: Any) -> None:
+        self._frozen, self._live = frozen, live
+
+    def __getitem__(self, name: str) -> object:
+        return self._frozen[name] if name in self._frozen else self._live[name]
+
+    def __iter__(self) -> Any:
+        return iter(self._frozen)
+
+    def __len__(self) -> int:
+        return len(self._frozen)
