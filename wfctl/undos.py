@@ -52,6 +52,7 @@ class Undos:
         if planned.node.compensate:
             wanted = compensation.references(planned.node.compensate, self._kinds)
             wanted |= {r.path for r in expr.references_of((planned.node.env, planned.node.cwd))}
+            wanted |= _behind(wanted, self._during.vars(node))
             names = self._during.of(node)
             found = ((path, _value(path, names, planned)) for path in sorted(wanted))
             values = [[list(path), value] for path, value in found if value is not _GONE]
@@ -115,6 +116,18 @@ class Undos:
         except (OSError, expr.ExpressionError):
             pass  # what cannot be read is not removed either
         return found
+
+
+def _behind(wanted: set[tuple[str, ...]], vars: Mapping[str, object]) -> set[tuple[str, ...]]:
+    """What the vars among the paths are made of: where one may hold a secret, it is filled in part by part."""
+    found: set[tuple[str, ...]] = set()
+    todo = [path[1] for path in wanted if path[0] == "vars" and len(path) > 1]
+    for name in todo:  # grows while it is read
+        for reference in expr.references_of(vars.get(name)):
+            if reference.path not in found:
+                found.add(reference.path)
+                todo += [reference.path[1]] if reference.path[0] == "vars" and len(reference.path) > 1 else []
+    return found
 
 
 _GONE = object()

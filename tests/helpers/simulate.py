@@ -231,9 +231,9 @@ def simulate(
     stands for that signal. `crash` may raise `Crash` at a named point: of what was not synced by
     then only the first `written` events are kept. `plot` makes the plan that is followed;
     without it the policy decides alone. `keeping` has the kept results, of which none is served for nodes that are
-    `forced`; `save` tells what a checkpoint saves, and `checkpoint` is the one to go back to. `undo_fails` are exit codes
-    of steps of undos, by `node.step`, and of what proves them, by `node.step?`; `undo` is the strategy by which it
-    is undone by hand, and `words` what a person says of undos that were given up.
+    `forced`; `save` tells what a checkpoint saves, and `checkpoint` is the one to go back to. `undo_fails` are exit
+    codes of steps of undos, by `node.step`, and of what proves them, by `node.step?`; `undo` is the strategy by which
+    it is undone by hand, and `words` what a person says of undos that were given up.
     """
     plan, problems = build(data, request, files)
     assert not problems, problems

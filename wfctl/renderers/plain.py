@@ -310,7 +310,7 @@ def ending(
     pen = Pen(80, color, unicode)
     forgiven = f"  tolerated:   {some(tolerated, pen)}\n" if tolerated else ""
     word = str(state.status)
-    sign = pen.paint(f"{pen.mark(word)} {word}", look(word).style)
+    sign = pen.paint(f"{pen.mark(word)} {state_word(word)}", look(word).style)
     took = duration(state.finished - state.began - state.paused)
     nodes = plural(len(state.nodes), "node")
     if state.status is RunStatus.SUCCEEDED:
