@@ -310,7 +310,7 @@ def _undos(record: Record, during: During, attempts: Attempts) -> Undos | None:
     def steps_of(pin: int, node: str) -> tuple[Step, ...]:
         return history.steps_of(record, pin, node)
 
-    return undos.Undos(plan, state, during, attempts, plugins.kind, steps_of)
+    return undos.Undos(plan, state, during, attempts, steps_of)
 
 
 def _bell(fds: Sequence[int]) -> int | epoll:

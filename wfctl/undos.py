@@ -13,7 +13,7 @@ from wfctl import compensation, expr
 from wfctl.attempt import Attempts, declared
 from wfctl.compensation import Step
 from wfctl.digests import Digests
-from wfctl.jobs import Kind, Trial
+from wfctl.jobs import Trial
 from wfctl.noderun import SUCCEEDED, UNDOS, NodeRun
 from wfctl.plan import Plan, Planned
 from wfctl.scope import During
@@ -34,14 +34,12 @@ class Undos:
         state: RunState,
         during: During,
         attempts: Attempts,
-        kinds: Callable[[str], Kind | None],
         steps_of: Callable[[int, str], tuple[Step, ...]],
     ) -> None:
         self._plan = plan
         self._state = state
         self._during = during
         self._attempts = attempts
-        self._kinds = kinds
         self._steps_of = steps_of
         self._removes = plan.rollback.strategy in ("full", "auto")
 
@@ -50,7 +48,7 @@ class Undos:
         planned = self._plan.nodes[node]
         frozen: dict[str, Any] = {}
         if planned.node.compensate:
-            wanted = compensation.references(planned.node.compensate, self._kinds)
+            wanted = compensation.references(planned.node.compensate)
             wanted |= {r.path for r in expr.references_of((planned.node.env, planned.node.cwd))}
             wanted |= _behind(wanted, self._during.vars(node))
             names = self._during.of(node)
