@@ -208,3 +208,19 @@ def test_the_whole_of_it_is_no_dearer_for_each_node_than_running() -> None:
     data = flow({f"n{i}": BACK for i in range(3000)} | {"x": [f"n{i}" for i in range(3000)]}, concurrency=50)
     run = simulate(data, fails={"x": 1})
     assert ended(run) == ("rolled_back", 3)
+
+
+def test_who_lost_a_race_is_undone_before_the_run_ends() -> None:
+    data = flow({"a": {**BACK, "for_each": [1, 2], "collect": "first"}, "b": ["a"]})
+    run = simulate(data, seconds={"a[0]": 1, "a[1]": 9})
+    assert undone(run) == ["a[1].1/1"]
+    assert run.ended == {"a": "ok", "a[0]": "ok", "a[1]": "undone:superseded", "b": "ok"}
+    assert ended(run) == ("succeeded", 0)
+
+
+def test_a_loser_that_is_not_undone_needs_a_person() -> None:
+    data = flow({"a": {**BACK, "for_each": [1, 2], "collect": "first"}})
+    run = simulate(data, seconds={"a[0]": 1, "a[1]": 9}, undo_fails={"a[1].1": [1] * 5})
+    assert ended(run) == ("rollback_failed", 4)
+    word = ev.UndoAsked(time=0.0, node="a[1]", by="me")
+    assert ended(simulate(data, run=run, undo=AS_SAID, words=[word])) == ("succeeded", 0)

@@ -594,6 +594,22 @@ def plan(asked: Asked, store: Store, explain: str | None = None) -> Forecast:
     return replace(found, search=asked.optimize.document()) if asked.optimize is not None else found
 
 
+def if_fails(asked: Asked, store: Store, node: str) -> dict[str, Any]:
+    """What would be undone, in which order, if a node failed. Raises Invalid, UsageError."""
+    from wfctl import undoing
+
+    opened = flow.read(asked.file, asked.settings)
+    plan = _foreseen(flow.planned(opened, _request(opened, asked, _variables(asked.env_file), store)), store).plan
+    planned = plan.nodes.get(node)
+    if planned is None or planned.holds or planned.node.section == "finally":
+        from wfctl.errors import nearest
+
+        hint = nearest(node, plan.nodes) or "`wfctl graph` shows the nodes"
+        what = "no node named" if planned is None else "nothing is undone because of"
+        raise UsageError(f'--if-fails: {what} "{node}"; {hint if planned is None else "name a node that does work"}')
+    return history.undo_document(plan, *undoing.if_fails(plan, node))
+
+
 def _foreseen(
     plan: Plan,
     store: Store,

@@ -200,15 +200,7 @@ def rollback(
         hint = nearest(strategy, rollback_.STRATEGIES) or f"there are {', '.join(rollback_.STRATEGIES)}"
         _fail(f'--strategy: no strategy named "{strategy}"; {hint}')
     if dry_run:
-        document = app.rollback_preview(id, _store(ctx), strategy)
-        if json:
-            _print_json(document)
-            return
-        from wfctl.renderers.undo import preview
-        from wfctl.screen import Screen
-
-        screen = Screen.of(sys.stdout)
-        _print(preview(document, width=screen.width, color=screen.color, unicode=screen.unicode))
+        _show_undo(app.rollback_preview(id, _store(ctx), strategy), json)
         return
     words = app.UndoWords(strategy=strategy, retry=retry or (), done=done or (), skip=skip or (), reason=reason)
     _finish(app.rollback(id, _store(ctx), _watching(json), words, env_file), json)
@@ -298,6 +290,9 @@ def plan(
     seed: Seed = 1,
     by: By = "node",
     explain: Explain = None,
+    if_fails: Annotated[
+        str | None, typer.Option("--if-fails", metavar="NODE", help="What would be undone if this node failed.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show what a run would do, and when."""
@@ -317,6 +312,9 @@ def plan(
         optimize=_search(optimize, seed),
         force=["*"] if force_all else force or (),
     )
+    if if_fails is not None:
+        _show_undo(app.if_fails(asked, _store(ctx), if_fails), json)
+        return
     forecast = app.plan(asked, _store(ctx), explain)
     if explain is None:
         _show_plan(forecast, json, by)
@@ -703,6 +701,17 @@ def _show_plan(forecast: Any, json: bool, by: Any = "node") -> None:
 
     screen = Screen.of(sys.stdout)
     _print(render(timeline(forecast), by=by, width=screen.width, color=screen.color, unicode=screen.unicode))
+
+
+def _show_undo(document: Any, json: bool) -> None:
+    if json:
+        _print_json(document)
+        return
+    from wfctl.renderers.undo import preview
+    from wfctl.screen import Screen
+
+    screen = Screen.of(sys.stdout)
+    _print(preview(document, width=screen.width, color=screen.color, unicode=screen.unicode))
 
 
 def _show_explanation(document: Any, json: bool) -> None:

@@ -16,7 +16,7 @@ from wfctl.jobs import Answer, Completion, Ending
 from wfctl.question import REJECT
 from wfctl.record import dataclass
 from wfctl.state import NOT_DONE, RunState, RunStatus
-from wfctl.undoing import declares, scheme_of
+from wfctl.undoing import declares, scheme_of, superseded
 
 if TYPE_CHECKING:
     from wfctl.node import Node, Retry
@@ -208,7 +208,14 @@ def _roll_back(plan: Plan, state: RunState, now: float) -> Action:
         return Settle(RunStatus.ROLLBACK_FAILED)
     if undoing.course.then == "restart":
         return Record(ev.RunRestarted(time=now, checkpoint=undoing.course.checkpoint))
-    return Settle(RunStatus.FAILED if undoing.course.then == "failed" else RunStatus.ROLLED_BACK)
+    ends = {"failed": RunStatus.FAILED, "succeeded": RunStatus.SUCCEEDED}
+    return Settle(ends.get(undoing.course.then, RunStatus.ROLLED_BACK))
+
+
+def _losers_undone(losers: tuple[str, ...], now: float) -> ev.RollbackBegun:
+    """A run that succeeds undoes what its races have left: items that were ended as another had won."""
+    why = "another item had won before these were done"
+    return ev.RollbackBegun(time=now, strategy="superseded", then="succeeded", nodes=losers, why=why)
 
 
 def _begun(plan: Plan, state: RunState, by_hand: str, now: float) -> ev.RollbackBegun:
@@ -318,6 +325,8 @@ def _end(plan: Plan, state: RunState, now: float) -> Action:
         if state.open["nodes"]:
             return Settle(RunStatus.INTERRUPTED)
         if not state.failing:
+            if (losers := superseded(state)) and state.undoing is None and not state.starts_nothing:
+                return Record(_losers_undone(losers, now))
             return Settle(RunStatus.SUCCEEDED)
         if not state.starts_nothing and declares(plan):
             begun = _begun(plan, state, "", now)

@@ -23,6 +23,7 @@ from wfctl.transactions import transaction_name
 
 if TYPE_CHECKING:
     from wfctl.compensation import Step
+    from wfctl.rollback import Analysis, Scheme
 
 FORMAT = 1
 """The format of the pinned definition."""
@@ -289,19 +290,21 @@ def document(record: Record) -> dict[str, Any]:
 
 def undo_preview(record: Record, strategy: str) -> dict[str, Any]:
     """`rollback --dry-run --json`: what would be undone of a run as it stands, in which order, and how."""
-    from wfctl import exhibit, instances, rollback
     from wfctl.undoing import scheme_of
 
-    plan, state = record.plan, record.state
-    scheme, analysis = scheme_of(plan, state, strategy)
-    wanted = dict.fromkeys((*scheme.undo, *scheme.remove))
-    order = rollback.Order(wanted, instances.points(plan.nodes))
+    return {"run": record.folder.id, **undo_document(record.plan, *scheme_of(record.plan, record.state, strategy))}
+
+
+def undo_document(plan: Plan, scheme: Scheme, analysis: Analysis) -> dict[str, Any]:
+    """A rollback that is not begun: its strategy and why, what was touched, and the waves in which nodes are undone."""
+    from wfctl import exhibit, instances, rollback
+
+    order = rollback.Order(dict.fromkeys((*scheme.undo, *scheme.remove)), instances.points(plan.nodes))
 
     def undo(name: str) -> dict[str, Any]:
         return {"node": name, "steps": exhibit.undo(plan, plan.nodes[name]) if name in scheme.undo else []}
 
     return {
-        "run": record.folder.id,
         "strategy": scheme.strategy,
         "then": scheme.then,
         "why": scheme.why,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wfctl import instances, rollback
 from wfctl.noderun import (
     CACHED,
+    CANCELLED,
     FINAL,
     SKIPPED,
     SUCCEEDED,
@@ -27,7 +28,7 @@ from wfctl.record import dataclass
 
 if TYPE_CHECKING:
     from wfctl import events as ev
-    from wfctl.plan import Plan
+    from wfctl.plan import Plan, Planned
     from wfctl.state import RunState
 
 
@@ -248,6 +249,46 @@ class Undoing:
         self._queue.extend(self._order.undone(node))
 
 
+def superseded(state: RunState) -> tuple[str, ...]:
+    """Items that were ended as they were not needed any more, and may have done their work, where they say how that is
+    undone."""
+    nodes = state.plan.nodes
+    return tuple(
+        name
+        for name, run in state.nodes.items()
+        if run.state is CANCELLED and run.reason == "superseded" and run.unknown and nodes[name].node.compensate
+    )
+
+
+def said(planned: Planned) -> dict[str, Any]:
+    """What a node says of its undo, for `rollback.Touched`."""
+    node = planned.node
+    return {
+        "answer": "" if node.compensate is None else "steps" if node.compensate else "none",
+        "attempted": node.compensate_when == "attempted",
+        "pivot": node.pivot,
+        "wrote": bool(node.writes),
+    }
+
+
+def if_fails(plan: Plan, node: str) -> tuple[rollback.Scheme, rollback.Analysis]:
+    """What would be undone if a node of a plan failed, after all that does not come after it had succeeded."""
+    before = instances.points(plan.nodes)
+    works = {n: one for n, one in plan.nodes.items() if not one.holds and one.node.section == "nodes"}
+    nodes = {n: rollback.Touched(state="succeeded", **said(one)) for n, one in works.items() if one.node.kind != "ask"}
+    nodes = rollback.if_fails(node, nodes, before)
+    checkpoints = {n: one.place for n, one in nodes.items() if n != node and works[n].node.checkpoint is not None}
+    analysis = rollback.analyse(nodes, before)
+    case = rollback.Case(
+        nodes=nodes,
+        before=before,
+        analysis=analysis,
+        checkpoints=checkpoints,
+        max_restarts=plan.rollback.max_restarts,
+    )
+    return rollback.choose(plan.rollback.strategy, None, case), analysis
+
+
 def touched(state: RunState) -> dict[str, rollback.Touched]:
     """The nodes of a run as a rollback sees them."""
     found = {}
@@ -261,12 +302,9 @@ def touched(state: RunState) -> dict[str, rollback.Touched]:
         found[name] = rollback.Touched(
             state=str(was),
             unknown=run.unknown and was is not SUCCEEDED,
-            answer="" if node.compensate is None else "steps" if node.compensate else "none",
-            attempted=node.compensate_when == "attempted",
-            pivot=node.pivot,
             prepared=bool(run.prepared) or run.rolled_back,
             place=run.place,
-            wrote=bool(node.writes),
+            **said(planned),
         )
     return found
 
