@@ -178,26 +178,6 @@ def test_outputs_cannot_come_of_finally() -> None:
     assert [f[:2] for f in faults(data)] == [("outputs.x", '"f" is a finally node and has no output for others')]
 
 
-# -- not available yet
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("idempotency", True), ("checkpoint", True), ("compensate", "none"), ("pivot", True),
-    ],
-)  # fmt: skip
-def test_a_key_of_later_is_refused_and_its_harmless_value_is_not(key: str, value: object) -> None:
-    assert faults(flow({"a": {key: value}})) == [(f"nodes.a.{key}!", f'"{key}" is not available yet', "take it out")]
-    harmless = {"idempotency": False, "checkpoint": False, "pivot": False}
-    assert key not in harmless or faults(flow({"a": {key: harmless[key]}})) == []
-
-
-def test_a_key_of_the_file_of_later_is_refused() -> None:
-    data = flow({"a": []}, rollback={"strategy": "none"})
-    assert [where for where, what, _ in faults(data) if "available" in what] == ["rollback!"]
-
-
 # -- budgets
 
 

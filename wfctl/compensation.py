@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
-from wfctl import expr, graph, instances, node as nodes_, quantity
+from wfctl import expr, graph, instances, quantity
 from wfctl.errors import Problem, Where, nearest
 from wfctl.node import AFTER_WORK, Node, NodeReader, Retry, Value
+from wfctl.node import read_retry as read_tries
 from wfctl.record import dataclass
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ STRATEGIES = ("compensate", "full", "partial", "checkpoint", "auto", "none")
 KEYS = ("compensate", "compensate_when", "pivot")
 """What a node may say of its undo."""
 
-STEP_KEYS = ("description", "with", "shell", "args", "stdin", "stdout", "params", "outputs", "expect", "timeout", "retry")
+STEP_KEYS = tuple("description with shell args stdin stdout params outputs expect timeout retry".split())
 """What a step may say beside its kind and `verify`."""
 
-LIMIT = 300.0
+TIMEOUT = 300.0
 """Seconds of one try of a step, or of what proves it, where they say nothing."""
 
 RETRY = Retry(attempts=5, delay=1.0)
@@ -76,7 +77,7 @@ def retry_of(step: Step, rollback: Rollback) -> Retry:
     return replace(rollback.retry, **{key: getattr(step.node.retry, key) for key in step.said})
 
 
-def references(steps: Iterable[Step]) -> set[tuple[str, ...]]:
+def references(steps: Iterable[Step], _: object = None) -> set[tuple[str, ...]]:
     """Every path that the values of these steps and of their proofs name: what an undo needs to know.
 
     Those of the node's own work are in it (`output …`), and those of secrets (`secrets NAME`), which nobody may record;
@@ -86,7 +87,8 @@ def references(steps: Iterable[Step]) -> set[tuple[str, ...]]:
 
 def deferred(steps: Iterable[Step] | None) -> list[Mapping[str, Value]]:
     """What of the steps is read once params are known, as `Node.deferred` has it."""
-    return [one.deferred for step in steps or () for one in (step.node, step.verify) if one is not None and one.deferred]
+    parts = [one for step in steps or () for one in (step.node, step.verify)]
+    return [one.deferred for one in parts if one is not None and one.deferred]
 
 
 # -- what a file says
@@ -103,8 +105,13 @@ def read_strategy(raw: object) -> str:
 def read_retry(raw: object) -> Retry:
     """The `retry` of a rollback without its `when`. ValueError says what is wrong."""
     if not isinstance(raw, Mapping):
-        return nodes_.read_retry(raw)
-    return nodes_.read_retry({"attempts": RETRY.attempts, **{k: v for k, v in raw.items() if v is not None}})
+        return read_tries(raw)
+    return read_tries({"attempts": RETRY.attempts, **{k: v for k, v in raw.items() if v is not None}})
+
+
+def reads_retry(key: str) -> Callable[[object], Retry]:
+    """A reader of one key of that."""
+    return lambda part: read_retry({key: part})
 
 
 def read_restarts(raw: object) -> int:
@@ -112,6 +119,10 @@ def read_restarts(raw: object) -> int:
     if not isinstance(raw, int) or isinstance(raw, bool) or raw < 0:
         raise ValueError(f"expected a whole number from 0 up, got {quantity.shown(raw)}")
     return raw
+
+
+READERS: Mapping[str, Callable[[Any], Any]] = {"strategy": read_strategy, "max_restarts": read_restarts}
+"""The parts of `rollback` beside `retry`, each with its reader."""
 
 
 def has_checkpoint(nodes: Iterable[Node]) -> bool:
@@ -170,7 +181,7 @@ class StepReader(NodeReader):
         self, level: Level, where: Where, raw: Mapping[str, Any], known: Mapping[str, Any], before: Mapping[str, Any]
     ) -> None:
         super().__init__(level, where, raw, known, raw.keys())
-        self.after, self.before = known, before
+        self.before = before
         self.names: list[Named] = []
 
     def check(self, template: Any, where: Where, known: Mapping[str, Any]) -> None:
@@ -201,22 +212,6 @@ class StepReader(NodeReader):
                 far=tuple(sorted((far if direct else near | far) - late)),
             )
         )
-
-    def planned(self, key: str) -> object:
-        """A value that is read before anything runs, and so sees less."""
-        self.known = self.before
-        try:
-            return super().planned(key)
-        finally:
-            self.known = self.after
-
-    def asked_later(self, part: str, raw: object, where: Where) -> expr.Template | bool | None:
-        """A condition, which sees what the step has left."""
-        self.known = self.after
-        try:
-            return super().asked_later(part, raw, where)
-        finally:
-            self.known = self.before
 
 
 class _Steps:
@@ -271,7 +266,7 @@ class _Steps:
         fields |= self.shared
         fields["dynamic"] = fields["dynamic"] or self.dynamic
         fields["receives"] = tuple(name for name in builder.secrets if name in received)
-        fields.setdefault("timeout", LIMIT)
+        fields.setdefault("timeout", TIMEOUT)
         name = str(self.reader.where[-1])
         return Node(id=name, kind=kind, where=where, file=builder.file, **fields), reader.names
 
@@ -302,43 +297,53 @@ def settled(step: Step, read: Callable[[Node], Node], evaluate: Callable[[Value]
     return replace(step, node=node, verify=verify, said=said)
 
 
-def strangers(made: Mapping[str, Instance], before: Mapping[str, list[str]]) -> Iterator[Problem]:
+Points = Callable[[], Mapping[str, list[str]]]
+
+
+def strangers(made: Mapping[str, Instance], before: Points) -> Iterator[Problem]:
     """The names in steps of what the node does not depend on: nothing says that it had ended when the node began.
 
-    `before` has the points of all nodes (`instances.points`), by whatever makes their edges."""
+    `before` gives the points of all nodes (`instances.points`), by whatever makes their edges."""
     needed = _Needed(made, before)
     for one in made.values():
         if one.node.compensate:
-            scope = one.scope
-            yield from _of(one.node, lambda n, s=scope, id=one.id: needed.by(id, s.find(n)),
-                           lambda n, s=scope, id=one.id: needed.by(id, s.file.find(n)))  # fmt: skip
+            yield from _of(one.node, *needed.asked(one))
         elif one.open and one.node.each is not None and not one.children:
-            yield from _unmade(one, needed)
+            near, far = needed.asked(one)
+            yield from _of(one.node.each.item, near, far)
+            yield from _inside(one.node.each.item, near, far)  # of items that only a run can tell, as it is written
+
+
+Asked = Callable[[str], bool]
 
 
 class _Needed:
     """Which nodes depend on which, found when it is asked for: most name what they need themselves."""
 
-    def __init__(self, made: Mapping[str, Instance], before: Mapping[str, list[str]]) -> None:
-        self._made, self._before = made, before
-        self._after: Mapping[str, list[str]] | None = None
+    def __init__(self, made: Mapping[str, Instance], points: Points) -> None:
+        self._made, self._points = made, points
+        self._before: Mapping[str, list[str]] | None = None
+        self._after: Mapping[str, list[str]] = {}
         self._beyond: dict[str, set[str]] = {}
+
+    def asked(self, one: Instance) -> tuple[Asked, Asked]:
+        """Whether a node depends on what a name means: to be sought from there, and in its whole file."""
+        scope = one.scope
+        return lambda name: self.by(one.id, scope.find(name)), lambda name: self.by(one.id, scope.file.find(name))
 
     def by(self, id: str, other: str | None) -> bool:
         """Whether the node of that id has another behind it when it begins."""
         if other is None or other not in self._made:
             return True  # somebody else has told of it
         point = other + instances.END if self._made[other].holds else other
-        if point in self._before[id]:
+        if other in self._made[id].needs:
             return True
-        if self._after is None:
+        if self._before is None:
+            self._before = self._points()
             self._after = graph.successors(self._before)
         if point not in self._beyond:
             self._beyond[point] = graph.reach(self._after[point], self._after)
         return id in self._beyond[point]
-
-
-Asked = Callable[[str], bool]
 
 
 def _of(node: Node, near: Asked, far: Asked) -> Iterator[Problem]:
@@ -350,21 +355,6 @@ def _of(node: Node, near: Asked, far: Asked) -> Iterator[Problem]:
             way = "" if named.path[0] == "nodes" else f" by way of {'.'.join(named.path[:2])}"
             what = f'names "{other}"{way}, which "{node.id}" does not depend on'
             yield Problem(named.where, what, f"add needs: [{other}]", offset=named.offset, file=node.file)
-
-
-def _unmade(holder: Instance, needed: _Needed) -> Iterator[Problem]:
-    """Those of items that only a run can tell, by what is written: of what they do, or of all inside of them."""
-    assert holder.node.each is not None
-    item = holder.node.each.item
-
-    def near(name: str) -> bool:
-        return needed.by(holder.id, holder.scope.find(name))
-
-    def far(name: str) -> bool:
-        return needed.by(holder.id, holder.scope.file.find(name))
-
-    yield from _of(item, near, far)
-    yield from _inside(item, near, far)
 
 
 def _inside(around: Node, near: Asked, far: Asked) -> Iterator[Problem]:

@@ -5,6 +5,8 @@ Runs nothing. What only a run can tell stays as it was written."""
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -14,7 +16,7 @@ from wfctl.errors import UsageError, nearest
 from wfctl.fields import Body
 from wfctl.keys import Idempotency
 from wfctl.kinds.run import Command
-from wfctl.node import Node
+from wfctl.node import Node, Retry
 from wfctl.plan import Plan, Planned
 from wfctl.score import LEVELS
 
@@ -34,6 +36,7 @@ def workflow(plan: Plan) -> dict[str, Any]:
         "resources": {name: quantity.shown_amount(name, amount) for name, amount in plan.budget.items()},
         "policy": plan.policy,
         "on_failure": plan.on_failure,
+        "rollback": {**asdict(plan.rollback), "retry": _retry(plan.rollback.retry)},
         "timeout": plan.timeout,
         "grace": plan.grace,
         "log_limit": quantity.shown_amount("log_limit", plan.log_limit),
@@ -66,7 +69,7 @@ def node(plan: Plan, name: str, key_of: Callable[[str], str | None] = lambda nod
         "stdout": spec.stdout,
         "expect": spec.expect.text if isinstance(spec.expect, expr.Template) else spec.expect,
         "timeout": _soft(spec.timeout, names),
-        "retry": {k: getattr(v, "text", v) for k, v in asdict(spec.retry).items()} | _retry_when(spec.retry.when),
+        "retry": _retry(spec.retry),
         "priority": LEVELS[planned.level],
         "deadline": spec.deadline,
         "business_value": spec.business_value,
@@ -112,13 +115,19 @@ def undo(plan: Plan, planned: Planned) -> list[str]:
     return told
 
 
+_VALUE = re.compile(r'"?\$\{?(WFCTL_VALUE_\d+)\}?"?')
+
+
 def _told(planned: Planned, names: Mapping[str, object]) -> str:
     """What a node does, in one line."""
     said = _command(planned, names)
     if "argv" in said:
-        return f"run: {' '.join(map(str, said['argv']))}"
+        words = [*map(_text, said["argv"]), *map(_text, said["args"] or ())]
+        return f"run: {' '.join(word if '${{' in word else shlex.quote(word) for word in words)}"
     if "script" in said:
-        return f"run: {' '.join(str(said['script']).split())}"
+        values = {name: value if isinstance(value, str) else _text(value) for name, value in said["values"].items()}
+        script = _VALUE.sub(lambda found: values.get(found[1], found[0]), said["script"])
+        return f"run: {'; '.join(line.strip() for line in script.splitlines() if line.strip())}"
     fields = said.get("fields", {})
     own = fields.get(planned.node.kind, fields)
     return f"{planned.node.kind}: {own if isinstance(own, str) else json.dumps(own, ensure_ascii=False)}"
@@ -172,7 +181,7 @@ def _command(planned: Planned, names: Mapping[str, object]) -> dict[str, Any]:
         return {"argv": argv, "args": args}
     if body.script.argv is not None and planned.node.shell is None and not planned.node.args:
         words = ["".join(p if isinstance(p, str) else _text(_soft_one(p, names)) for p in w) for w in body.script.argv]
-        return {"argv": words}
+        return {"argv": words, "args": []}
     values = {f"WFCTL_VALUE_{i}": _soft_one(e, names) for i, e in enumerate(body.script.values, 1)}
     return {
         "shell": planned.node.shell or "bash -eo pipefail",
@@ -182,8 +191,9 @@ def _command(planned: Planned, names: Mapping[str, object]) -> dict[str, Any]:
     }
 
 
-def _retry_when(when: object) -> dict[str, object]:
-    return {"when": when.text if isinstance(when, expr.Template) else when}
+def _retry(retry: Retry) -> dict[str, object]:
+    when = retry.when.text if isinstance(retry.when, expr.Template) else retry.when
+    return {**asdict(replace(retry, when=True)), "when": when}
 
 
 def _soft(value: object, names: Mapping[str, object]) -> Any:

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import posixpath
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from wfctl import expr, graph
 from wfctl.errors import UsageError, Where, dotted
 from wfctl.node import (
-    AFTER_WORK,
     AT_END,
     EACH_ALONE,
     ITEM,
@@ -28,7 +27,6 @@ from wfctl.node import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from wfctl.compensation import Step
     from wfctl.spec import Builder
 
 KINDS = ("run", "call", "http", "sql", "files", "notify", "ask", "workflow", "nodes")
@@ -70,7 +68,6 @@ class Level:
         self.section = section  # that of what lies around it, which holds for all inside
         self.phase = phase
         self.outside: set[str] = set()
-        self.named_in_undo: dict[str, dict[str, Where]] = {}  # nodes that undos name, by the node that is undone
 
     # -- names
 
@@ -140,9 +137,7 @@ class Level:
         group = next((key for key in GROUPS if key in raw), None)
         if group is None:
             raw = builder.with_defaults(raw)
-        found = [kind for kind in KINDS if kind in raw]
-        if not found:  # then maybe one that is installed
-            found = [key for key in raw if key not in NODE_KEYS and not key.startswith("x-")]
+        found = kinds_in(raw, NODE_KEYS)
         if len(found) != 1:
             return None  # the schema has told of none, or of two
         kind = found[0]
@@ -154,8 +149,10 @@ class Level:
         work = self.group(kind, raw, where, section, reader) if group else self.work(kind, raw, where, reader, own_env)
         if work is None:
             return None
-        if not group:
-            work.update(self.undo(name, kind, raw, where, section, reader, work))
+        if not group and raw.keys() & {"compensate", "compensate_when", "pivot"}:
+            from wfctl import compensation
+
+            compensation.read(self, kind, raw, reader, work, "finally" in (section, self.section))
         if many:
             own = NodeReader(self, where, raw, reader.known, own_keys)
             fields = self.many(kind, raw, where, section, known, own, work, name)
@@ -212,87 +209,12 @@ class Level:
         if fields.get("idempotency") is not None and (kind.prepares(body) or name == "ask"):
             why = "a person is asked each time" if name == "ask" else "a prepared transaction is done when the run ends"
             builder.fault(reader.at("idempotency"), f"no result of this can be kept: {why}", "take it out", key=True)
-        builder.has_checkpoint |= fields.get("checkpoint") is not None
         fields["dynamic"] = reader.dynamic
         if builder.secrets:
             fields["receives"] = reader.receives
         if builder.default_env:
             fields["default_env"] = builder.default_env.difference(own_env)
         return {"body": body, "slotless": kind.slotless, "prepares": kind.prepares(body), **fields}
-
-    def undo(
-        self,
-        name: str,
-        kind: str,
-        raw: Mapping[str, Any],
-        where: Where,
-        section: str,
-        reader: NodeReader,
-        work: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        """How a node is undone: `compensate`."""
-        builder, said = self.builder, raw.get("compensate")
-        steps: tuple[Step, ...] | None = () if said == "none" else None
-        if isinstance(said, list):
-            place = reader.at("compensate")
-            if work["prepares"]:
-                what = "a prepared transaction is rolled back by itself"
-                builder.fault(place, what, "take it out", key=True)
-            made = [self.step(name, one, (*place, i), reader, work) for i, one in enumerate(said)]
-            steps = tuple(step for step in made if step is not None)
-        strange = [key for key in ("compensate", "compensate_when", "pivot") if raw.get(key) and key in reader.own]
-        if section == "finally" or self.section == "finally" or kind == "ask":
-            why = "what comes last is not undone" if kind != "ask" else "an answer is not undone"
-            for key in strange:
-                builder.fault((*where, key), f'"{key}" does nothing here: {why}', "take it out", key=True)
-        elif raw.get("compensate_when") == "attempted" and not steps and "compensate_when" in reader.own:
-            what = "says when there is something to undo, and there are no steps"
-            builder.fault((*where, "compensate_when"), what, "add compensate, or take it out")
-        return {"compensate": steps}
-
-    def step(
-        self, name: str, raw: object, where: Where, node: NodeReader, work: Mapping[str, Any]
-    ) -> Step | None:
-        """One step of an undo: a node of its own, with what the node has for its processes."""
-        from wfctl.compensation import TIMEOUT, Step
-
-        if not isinstance(raw, dict):
-            return None  # the schema has told of it
-        known = {**node.with_paths, **AFTER_WORK}
-        known["nodes"] = ChainMap({name: {"output": None, "state": None, "writes": None}}, known["nodes"])
-        made: list[Node | None] = []
-        for part, place in ((raw, where), (raw.get("verify"), (*where, "verify"))):
-            if not isinstance(part, dict):
-                made.append(None)
-                continue
-            found = [key for key in KINDS if key in part] or [k for k in part if k not in NODE_KEYS and k != "verify"]
-            kind = next((key for key in found if not key.startswith("x-")), None)
-            if kind is None or len(found) != 1:
-                return None  # the schema has told of it
-            if kind in (*GROUPS, "ask"):
-                what = f'"{kind}" cannot undo anything'
-                self.builder.fault((*place, kind), what, "use run, call, http, sql, files or notify", key=True)
-                return None
-            own = {key: value for key, value in part.items() if key != "verify"}
-            reader = NodeReader(self, place, own, known, own.keys())
-            fields = self.work(kind, own, place, reader, {})
-            if fields is None:
-                return None
-            if fields["prepares"]:
-                what = "what undoes cannot wait for the end of the run"
-                self.builder.fault((*place, "sql"), what, "take prepare out", key=True)
-            self.named_in_undo.setdefault(name, {}).update(dict.fromkeys(reader.named, place))
-            for key in ("env", "secrets", "cwd", "sealed"):
-                if key in work:
-                    fields[key] = work[key]
-            fields["receives"] = tuple(dict.fromkeys([*work.get("receives", ()), *fields.get("receives", ())]))
-            fields.setdefault("timeout", TIMEOUT)
-            made.append(Node(id=name, kind=kind, where=place, file=self.builder.file, **fields))
-        step, verify = made
-        if step is None:
-            return None
-        said = frozenset(raw["retry"]) if isinstance(raw.get("retry"), dict) else frozenset()
-        return Step(node=step, verify=verify, said=said & {"attempts", "delay", "backoff", "max_delay", "jitter"})
 
     def group(
         self, kind: str, raw: dict[str, Any], where: Where, section: str, reader: NodeReader
@@ -466,12 +388,6 @@ class Level:
             inside = [n for n in sorted(node.outside) if n in nodes]
             edges[name] = list(dict.fromkeys([*(n for n in node.needs if n in nodes), *inside]))
             self.outside.update(n for n in node.outside if n not in nodes)
-        for name, named in self.named_in_undo.items():
-            before = graph.reach([name], edges) if name in edges else {name}
-            for other in sorted(named.keys() - before):
-                if self.holds(other):
-                    what = f'names "{other}", which {name} does not depend on: what it left may not be there'
-                    builder.fault(named[other], what, f"add needs: [{other}], or take it out", key=True)
         for loop in graph.cycles(edges):
             builder.fault(nodes[loop[0]].where, cycle_text(loop), "take out one of these needs", key=True, path="")
 
@@ -486,6 +402,13 @@ class Level:
         elif here == "nodes" and there == "finally":
             what = f'"{need}" is a finally node; it runs after all others'
             builder.fault(where, what, "take it out", path=path)
+
+
+def kinds_in(raw: Mapping[str, Any], keys: Collection[str]) -> list[str]:
+    """The kinds that a node or a step names; where there is none of ours, what is none of its other `keys`: maybe one
+    that is installed."""
+    found = [kind for kind in KINDS if kind in raw]
+    return found or [key for key in raw if key not in keys and not key.startswith("x-")]
 
 
 def joined(paths: Value, more: tuple[Value, ...]) -> Value:

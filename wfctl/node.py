@@ -120,10 +120,12 @@ class Node:
     """An `Idempotency`, or the value with expressions that becomes one; None where no result is kept."""
     checkpoint: Value = None
     """The globs that a checkpoint after it saves, or the value with expressions that tells them; None for none."""
-    compensate: tuple[Step, ...] | None = None
-    """How it is undone; empty where it says that it needs none, None where it says nothing."""
-    compensate_when: str = "completed"
-    pivot: bool = False
+    compensate: tuple[Step, ...] | None = field(default=None, compare=False)
+    """The steps that undo it, in order; empty where it says that it needs none, None where it says nothing. This and
+    the next two say nothing of the work itself, and so do not make a node another one."""
+    compensate_when: str = field(default="completed", compare=False)
+    """`completed`, or `attempted`: then a failed attempt is undone as well."""
+    pivot: bool = field(default=False, compare=False)
     """Point of no return: once it has succeeded, it and all that it depends on stay."""
     detach: bool = False
     prepares: bool = False
@@ -154,6 +156,7 @@ class NodeReader:
         self.own = own
         self.raw = raw
         self.known = known
+        self.before = known  # what is seen of it by what a plan is made of
         self.named: set[str] = set()
         self.far: set[str] = set()
         self.received: set[str] = set()
@@ -174,7 +177,7 @@ class NodeReader:
     def fields(self, keys: Collection[str]) -> dict[str, Any]:
         """The arguments for `Node` that these keys give; what the raw mapping does not say keeps its default."""
         fields: dict[str, Any] = {}
-        for key in self.raw.keys() & keys:
+        for key in self.raw.keys() & keys & _READERS.keys():
             if self.raw[key] is None:  # it unsets a default, where there is one
                 continue
             value = _READERS[key](self, key)
@@ -317,7 +320,7 @@ class NodeReader:
         later = {part: value for part, value in later.items() if value is not None}
         value = self.builder.compile(raw, where)
         for place, template in expr.templates_of(value, where):
-            self.builder.check_template(template, place, {**self.known, "run": self.builder.at_start["run"]})
+            self.builder.check_template(template, place, {**self.before, "run": self.builder.at_start["run"]})
             if any(self.level.named(template.references)):
                 what = "is needed before anything runs and cannot name nodes"
                 self.builder.fault(place, what, "use params, env, or vars without nodes")
@@ -479,5 +482,5 @@ _READERS: Mapping[str, Callable[[NodeReader, str], Any]] = {
     **dict.fromkeys(PLANNED, NodeReader.planned),
 }
 
-KEYS = frozenset(_READERS)
-"""All keys that a reader reads."""
+KEYS = frozenset((*_READERS, "compensate"))
+"""All keys that are read of a node: its steps by `compensation`, once all others are known."""

@@ -7,15 +7,16 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from wfctl import bounds, estimates, expr, graph, handovers, instances, quantity, scope
+from wfctl import bounds, compensation, estimates, expr, graph, handovers, instances, quantity, scope
 from wfctl.budget import DEVICES, Demand
+from wfctl.compensation import Rollback
 from wfctl.errors import Problem, Where
 from wfctl.instances import Instance, Instances
 from wfctl.items import Item
 from wfctl.level import cycle_text
-from wfctl.node import ITEM, PLANNED, Node, Value, read_retry
+from wfctl.node import ITEM, PLANNED, Node, Value
 from wfctl.params import env_of, params_of
 from wfctl.paths import based, confined
 from wfctl.plan import (
@@ -34,9 +35,6 @@ from wfctl.scope import Scope
 from wfctl.score import AGING, WEIGHTS, level_at, read_aging, read_groups, read_weights
 from wfctl.spec import SCHEDULING, SUPPLY, Workflow
 from wfctl.standing import Standing, standings
-
-if TYPE_CHECKING:
-    from wfctl.compensation import Rollback
 
 
 def build(workflow: Workflow, request: Request) -> tuple[Plan, list[Problem]]:
@@ -103,6 +101,7 @@ class Planner:
         for one in made.values():
             one.node = self.settled(one)
         self.edges(made)
+        self.check_undos(made)
         self.by_kind(made)
         chosen, given = self.selection(made)
         outputs = workflow.outputs
@@ -138,7 +137,7 @@ class Planner:
             aging=self.setting("aging", workflow.aging, read_aging, AGING),
             groups=self.setting("groups", workflow.groups, read_groups, {}),
             on_failure=str(self.setting("on_failure", workflow.on_failure, _among(ON_FAILURE), "stop")),
-            rollback=self.rollback(workflow.rollback),
+            rollback=self.rollback(),
             timeout=self.setting("timeout", workflow.timeout, quantity.seconds, None),
             grace=self.setting("grace", workflow.grace, quantity.seconds, self.request.grace),
             log_limit=self.setting("log_limit", workflow.log_limit, quantity.size, LOG_LIMIT),
@@ -221,6 +220,11 @@ class Planner:
             fine = set(graph.order(before))
             for one in made.values():
                 one.needs = one.needs if one.id in fine else []
+
+    def check_undos(self, made: Mapping[str, Instance]) -> None:
+        """What undoes a node leans on nothing but what the node itself leans on."""
+        if not self.problems:  # else edges may be missing
+            self.problems += dict.fromkeys(compensation.strangers(made, lambda: instances.points(made)))
 
     def placed(
         self,
@@ -322,26 +326,32 @@ class Planner:
 
     # -- the file's own keys
 
-    def rollback(self, said: Mapping[str, Value]) -> Rollback:
-        """What the file says of rollbacks, filled in."""
-        from wfctl import compensation
-
-        retry = said.get("retry")
-        made = compensation.Rollback()
-        if retry is not None:
-            found: Any = self.setting("rollback", retry, lambda raw: {"raw": raw, "read": read_retry(raw)}, None)
-            if found is not None:
-                made = replace(made, retry=replace(made.retry, **{k: getattr(found["read"], k) for k in found["raw"]}))
-        return replace(
-            made,
-            strategy=self.setting("rollback", said.get("strategy"), compensation.read_strategy, None),
-            max_restarts=self.setting("rollback", said.get("max_restarts"), compensation.read_restarts, 1),
-        )
+    def rollback(self) -> Rollback:
+        """What the file says of rollbacks."""
+        said, usual = self.workflow.rollback, Rollback()
+        if not said:
+            return usual
+        values = {key: getattr(usual, key) for key in ("strategy", "retry", "max_restarts")}
+        readers = {**compensation.READERS, "retry": compensation.read_retry}
+        for key in [key for key in readers if key in said]:
+            values[key] = self.part(("rollback", key), said[key], readers[key], values[key])
+        if said.get("when") is not None:
+            values["retry"] = replace(values["retry"], when=said["when"])
+        found = Rollback(**values)
+        told = said.get("strategy") == "checkpoint"  # as it is written, where the file was read
+        if found.strategy == "checkpoint" and not told:
+            if not compensation.has_checkpoint(self.workflow.nodes.values()):
+                what, hint = compensation.NO_CHECKPOINT, compensation.ADD_CHECKPOINT
+                self.problems.append(Problem(("rollback", "strategy"), what, hint))
+        return found
 
     def setting(self, key: str, value: Value, read: Any, default: Any) -> Any:
         if value is None:
             return default
-        where: Where = ("scheduling", key) if key in SCHEDULING else (key,)
+        return self.part(("scheduling", key) if key in SCHEDULING else (key,), value, read, default)
+
+    def part(self, where: Where, value: Value, read: Any, default: Any) -> Any:
+        """A value of the file, its expressions evaluated; the default where that cannot be."""
         try:
             return read(expr.evaluate_value(value, self.names))
         except expr.Unknown:
@@ -402,10 +412,11 @@ class Planner:
     def settled(self, one: Instance) -> Node:
         """The node with its deferred keys read, now that params are known: once for all that see the same."""
         node = one.node
-        if node.deferred:
-            shared = one.scope.file.sub is None and not any(
-                r.path[0] in ITEM for r in expr.references_of(node.deferred)
-            )
+        later = [node.deferred] if node.deferred else []
+        if node.compensate:
+            later += compensation.deferred(node.compensate)
+        if later:
+            shared = one.scope.file.sub is None and not any(r.path[0] in ITEM for r in expr.references_of(later))
             found = self.settled_by_template.get(id(node)) if shared else None
             if found is not None:
                 return found
@@ -422,6 +433,7 @@ class Planner:
         return node
 
     def with_deferred(self, node: Node, place: Scope) -> Node:
+        """The node with its deferred keys read, as they are there; its steps too."""
         values: dict[str, Any] = {}
         names = self.names_of(place)
         for key, raw in node.deferred.items():
@@ -435,6 +447,13 @@ class Planner:
             values["retry"] = replace(values["retry"], when=node.retry.when)
         if "collect" in values and node.collect is not None:
             values["collect"] = replace(values["collect"], until=node.collect.until, score=node.collect.score)
+        if compensation.deferred(node.compensate):
+            values["compensate"] = tuple(
+                compensation.settled(
+                    step, lambda part: self.with_deferred(part, place), lambda value: expr.evaluate_value(value, names)
+                )
+                for step in node.compensate or ()
+            )
         return replace(node, deferred={}, **values)
 
     def demand(self, one: Instance) -> Demand:

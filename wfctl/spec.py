@@ -14,7 +14,7 @@ from wfctl import expr, graph, quantity
 from wfctl.errors import Problem, Where
 from wfctl.jobs import Kind
 from wfctl.level import Level, cycle_text
-from wfctl.node import ITEM, Node, Value, one_of
+from wfctl.node import AFTER_WORK, ITEM, Node, Value, one_of
 from wfctl.record import dataclass
 from wfctl.values import within
 
@@ -66,6 +66,7 @@ class Workflow:
     groups: Value = None
     on_failure: Value = "stop"
     rollback: Mapping[str, Value] = field(default_factory=dict)
+    """`strategy`, `retry`, `max_restarts`; and as `when`, what a retry asks of each try."""
     timeout: Value = None
     grace: Value = None
     log_limit: Value = None
@@ -119,7 +120,6 @@ class Builder:
         self.files = files
         self.file = file
         self.problems: list[Problem] = []
-        self.has_checkpoint = False
         self.default_env = frozenset(self.mapping(self.mapping(data, "defaults"), "env"))
         self.vars: dict[str, Value] = {}
         self.needs_of_var: dict[str, set[str]] = {}
@@ -150,7 +150,7 @@ class Builder:
             lock=self.lock(),
             **{key: value for key in SCHEDULING if (value := self.scheduling(key)) is not None},
             on_failure=self.setting("on_failure", "stop"),
-            rollback=self.rollback(),
+            rollback=self.rollback(nodes),
             timeout=self.setting("timeout", None, quantity.seconds),
             grace=self.setting("grace", None, quantity.seconds),
             log_limit=self.setting("log_limit", None, quantity.size),
@@ -227,27 +227,45 @@ class Builder:
             self.check_names(part, ("lock", key), self.at_start)
         return value
 
-    def rollback(self) -> dict[str, Value]:
-        """What is said of rollbacks: read where it is plain, else expressions."""
-        from wfctl.compensation import read_restarts, read_strategy
-        from wfctl.node import read_retry
+    def rollback(self, nodes: Mapping[str, Node]) -> dict[str, Value]:
+        """What the file says of rollbacks. What is plain in it is checked here, and read when the plan is made."""
+        from wfctl import compensation
 
-        readers: dict[str, Callable[[Any], object]] = {
-            "strategy": read_strategy, "retry": read_retry, "max_restarts": read_restarts,
-        }  # fmt: skip
-        value: dict[str, Value] = {}
-        for key, raw in self.mapping(self.data, "rollback").items():
-            if key not in readers or raw is None:
-                continue
-            where: Where = ("rollback", key)
-            value[key] = self.compile(raw, where)
-            self.check_names(value[key], where, self.at_start)
-            if value[key] is raw:
-                self.attempt(lambda read=readers[key], raw=raw: read(raw), where, None)  # type: ignore[misc]
-        if value.get("strategy") == "checkpoint" and not self.has_checkpoint:
-            what = "there is no checkpoint to go back to"
-            self.fault(("rollback", "strategy"), what, "say checkpoint at a node, or choose another strategy")
-        return value
+        raw, where = self.mapping(self.data, "rollback"), ("rollback",)
+        if not raw:
+            return {}
+        said = {key: self.checked(raw.get(key), (*where, key), read) for key, read in compensation.READERS.items()}
+        if said["strategy"] == "checkpoint" and not compensation.has_checkpoint(nodes.values()):
+            self.fault((*where, "strategy"), compensation.NO_CHECKPOINT, compensation.ADD_CHECKPOINT)
+        retry = raw.get("retry")
+        if isinstance(retry, dict):
+            said["retry"] = {
+                key: self.checked(part, (*where, "retry", key), compensation.reads_retry(key))
+                for key, part in retry.items()
+                if key != "when"
+            }
+            said["when"] = self.condition(retry.get("when"), (*where, "retry", "when"))
+        else:
+            said["retry"] = self.checked(retry, (*where, "retry"), compensation.read_retry)
+        return {key: value for key, value in said.items() if value is not None}
+
+    def checked(self, raw: object, where: Where, read: Callable[[Any], object]) -> Value:
+        """A value that may be an expression; None where it is plain and `read` has something against it."""
+        value = self.compile(raw, where)
+        self.check_names(value, where, self.at_start)
+        if raw is None or value is not raw:
+            return value
+        return self.attempt(lambda: (read(raw), raw)[1], where, None)
+
+    def condition(self, raw: object, where: Where) -> Value:
+        """Whether a try is followed by another: a boolean, or an expression that sees what the try has left."""
+        value = self.compile(raw, where)
+        if isinstance(value, expr.Template) and value.whole:
+            self.check_names(value, where, {**self.at_start, **AFTER_WORK})
+            return value
+        if isinstance(raw, str) and (value is not None or "${{" not in raw):
+            self.fault(where, "must be one whole expression", 'write it as "${{ … }}"')
+        return raw if isinstance(raw, bool) else None
 
     def supply(self, name: str, key: str, raw: object, where: Where) -> Value:
         """One part of a budget: read where it is plain, else an expression. None where it is wrong."""

@@ -177,9 +177,14 @@ def _unknown_keys(
     for key in error.kind.value:
         hint = _nearest(key, tuple(known))
         meant = hint.split('"')[1] if hint else ""
+        if "compensate" in where and key in _OF_THE_NODE:
+            hint = "a step has that of the node which it undoes; say it there"
         if not hint and 0 < len(known) <= 10:
             hint = f"there are {', '.join(known)}"
         yield Problem((*where, key), f"unknown key {shown(key)}", hint, key=True, path=dotted(where)), meant
+
+
+_OF_THE_NODE = ("env", "secrets", "cwd")
 
 
 @functools.cache
