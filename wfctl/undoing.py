@@ -296,7 +296,7 @@ def touched(state: RunState) -> dict[str, rollback.Touched]:
         run, node = state.nodes[name], planned.node
         if planned.holds or node.section != "nodes" or run.state is SKIPPED or node.kind == "ask":
             continue
-        if run.started is None and run.state is not CACHED:
+        if (run.started is None and run.state is not CACHED) or run.state is UNDONE:
             continue
         was = SUCCEEDED if run.state in UNDOS else run.state
         found[name] = rollback.Touched(

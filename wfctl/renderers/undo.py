@@ -42,13 +42,13 @@ def _analysis(document: Mapping[str, Any], pen: Pen) -> Iterator[str]:
     yield f"strategy {pen.paint(document['strategy'], 'bold')}: {pen.safe(document['why'])}"
     touched = plural(len(analysis["affected"]), "node")
     yield f"{touched} touched, {analysis['consistency']}, complexity {analysis['complexity']}"
-    for key, what in (
-        ("without", "say nothing of how they are undone, and stay"),
-        ("kept_by_pivot", "stay, for a point of no return was passed"),
-        ("unknown", "may have done their work or not"),
+    for key, one, many in (
+        ("without", "says nothing of how it is undone, and stays", "say nothing of how they are undone, and stay"),
+        ("kept_by_pivot", "stays, for a point of no return was passed", "stay, for a point of no return was passed"),
+        ("unknown", "may have done its work or not", "may have done their work or not"),
     ):
         if analysis.get(key):
-            text = f"{_some(analysis[key], pen)} {what}"
+            text = f"{_some(analysis[key], pen)} {one if len(analysis[key]) == 1 else many}"
             yield from wrap(text, max(30, pen.width - 2), initial_indent="  ", subsequent_indent="    ")
 
 
@@ -62,7 +62,8 @@ def standing(document: Mapping[str, Any], pen: Pen) -> list[str]:
     rollback = document["rollback"]
     by_state: dict[str, list[str]] = {}
     for one in rollback["steps"]:
-        by_state.setdefault(one["state"], []).append(one["node"])
+        if one["how"] != "skip":  # that one is told by itself
+            by_state.setdefault(one["state"], []).append(one["node"])
     lines = [f"  rollback ({rollback['strategy']}): {pen.safe(rollback['why'])}"]
     words = (("undone", "undone"), ("undoing", "being undone"), ("waiting", "not undone yet"))
     lines += [f"    {word}: {_some(by_state[state], pen)}" for state, word in words if by_state.get(state)]
