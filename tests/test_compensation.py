@@ -255,10 +255,12 @@ def test_a_sub_workflow_is_looked_at_in_its_own_file() -> None:
     assert [(p.file, dotted(p.where)) for p in problems] == [("sub.yaml", "nodes.a.compensate[0].run")]
 
 
-def test_ten_thousand_undos_are_looked_at_in_one_pass() -> None:
-    nodes: dict[str, Any] = {"z": [], "m": ["z"]}
-    nodes |= {f"n{i}": {"needs": ["m"], **UNDO} for i in range(5000)}
-    assert faults(flow(nodes)) == []
+@pytest.mark.parametrize("far", [2, 100])
+def test_however_far_behind_it_lies_it_is_found(far: int) -> None:
+    chain = {f"n{i}": [f"n{i - 1}"] if i else [] for i in range(far)}
+    undo = {"compensate": [{"run": "undo ${{ nodes.n0.output }}"}]}
+    assert faults(flow({**chain, "a": {"needs": [f"n{far - 1}"], **undo}})) == []
+    assert lacking(flow({**chain, "b": [f"n{far - 1}"], "a": undo})) == ["nodes.a.compensate[0].run"]
 
 
 # -- faults

@@ -4,6 +4,8 @@ Knows no run and undoes nothing: it reads steps, tells what is wrong with them, 
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
@@ -316,6 +318,9 @@ def strangers(made: Mapping[str, Instance], before: Points) -> Iterator[Problem]
 
 Asked = Callable[[str], bool]
 
+NEAR = 50
+"""Points before a node that are looked through for a name, before all that lies behind what it names is."""
+
 
 class _Needed:
     """Which nodes depend on which, found when it is asked for: most name what they need themselves."""
@@ -341,9 +346,22 @@ class _Needed:
         if self._before is None:
             self._before = self._points()
             self._after = graph.successors(self._before)
+        if point in itertools.islice(_before(id, self._before), NEAR):
+            return True
         if point not in self._beyond:
             self._beyond[point] = graph.reach(self._after[point], self._after)
         return id in self._beyond[point]
+
+
+def _before(id: str, before: Mapping[str, list[str]]) -> Iterator[str]:
+    """What comes before a node, the nearest first."""
+    queue, seen = deque([id]), {id}
+    while queue:
+        point = queue.popleft()
+        yield point
+        new = [other for other in before[point] if other not in seen]
+        seen.update(new)
+        queue.extend(new)
 
 
 def _of(node: Node, near: Asked, far: Asked) -> Iterator[Problem]:
