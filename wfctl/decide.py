@@ -198,7 +198,7 @@ def _roll_back(plan: Plan, state: RunState, now: float) -> Action:
         step = 1 if undo is None else undo.step
         if step <= undoing.steps(node):
             return Undo(node, step)
-        if node in undoing.course.remove:
+        if undoing.removes(node):
             return RemoveFiles(node)
         return Record(ev.NodeUndone(time=now, node=node))
     at = undoing.next_retry()

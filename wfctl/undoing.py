@@ -66,6 +66,7 @@ class Undoing:
     def __init__(self, state: RunState, course: Course) -> None:
         self._state = state
         self.course = course
+        self._by_steps, self._by_removal = frozenset(course.nodes), frozenset(course.remove)
         self.running: dict[str, None] = {}
         self.stopping: set[str] = set()  # of them, those that were told to end; no fact
         self._queue: deque[str] = deque()
@@ -160,10 +161,14 @@ class Undoing:
 
     def steps(self, node: str) -> int:
         """How many steps the undo of a node has."""
-        if node not in self.course.nodes:
+        if node not in self._by_steps:
             return 0
         undoable = self._state.nodes[node].undoable
         return int(undoable["steps"]) if undoable else 0
+
+    def removes(self, node: str) -> bool:
+        """Whether what a node has written goes as well."""
+        return node in self._by_removal
 
     # -- facts
 

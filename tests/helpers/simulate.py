@@ -245,8 +245,8 @@ def simulate(
         word, _, number = what.partition(".")
         key = f"{node}.{number}" + ("?" if word == "verify" else "")
         begun.append(f"{word} {node}.{number}/{attempt}")
-        tries = sum(1 for one in begun if one.startswith(f"{word} {node}.{number}/"))
         wanted = undo_fails.get(key, 0)
+        tries = sum(1 for one in begun if one.startswith(f"{word} {node}.{number}/")) if wanted else 0
         code = wanted if isinstance(wanted, int) else wanted[tries - 1] if tries <= len(wanted) else 0
         return Completion(job_id=job.id, ending=Ending.EXITED, code=code, seconds=job.estimate)
 
