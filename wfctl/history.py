@@ -236,6 +236,8 @@ def steps_of(record: Record, pin: int, name: str) -> tuple[Step, ...]:
         event = record.pins[pin - 1]
         plan = plan_of(read_definition(record.folder, event.definition), request_from_data(event.request))
     node = _written(plan, name, record.plan)
+    if node is not None and name not in plan.nodes and node.compensate:  # what one that joined has read this has not
+        node = plan.planner.with_deferred(node, record.plan.nodes[name].scope)
     return (node.compensate or ()) if node is not None else ()
 
 
