@@ -49,8 +49,10 @@ def test_no_move_leads_out_of_a_final_state() -> None:
     assert not [pair for pair in MOVES if pair[0] in FINAL]
 
 
-def test_every_state_is_the_end_of_a_move_or_the_begin_of_one() -> None:
-    assert {old for old, _ in MOVES} | set(MOVES.values()) | {NodeState.TIMED_OUT} == set(NodeState)
+def test_every_state_is_the_end_of_a_move_or_the_begin_of_one_or_that_of_an_undo() -> None:
+    moves = {old for old, _ in MOVES} | set(MOVES.values()) | {NodeState.TIMED_OUT}
+    assert moves | UNDOS == set(NodeState)
+    assert not moves & UNDOS
 
 
 def test_two_attempts_of_a_node_cannot_be_under_way() -> None:
