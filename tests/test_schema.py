@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import jsonschema
 import jsonschema_rs
 import pytest
 
-from wfctl import level, load
+from wfctl import events as ev
+from wfctl import level, load, rollback
+from wfctl.noderun import NodeState
+from wfctl.state import RunStatus
 
 ROOT = Path(__file__).resolve().parents[1]
 CASES = ROOT / "tests" / "cases" / "load"
@@ -57,6 +61,33 @@ def values(value: Any) -> Iterator[Any]:
 def test_the_schema_is_a_json_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert load.check_schema(SCHEMA) == []
+
+
+def published(name: str) -> Any:
+    return json.loads((ROOT / "schemas" / f"{name}.schema.json").read_text())
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "schemas").glob("*.json")), ids=lambda path: path.stem)
+def test_what_is_published_of_documents_are_json_schemas(file: Path) -> None:
+    jsonschema.Draft202012Validator.check_schema(json.loads(file.read_text()))
+
+
+def test_the_events_that_are_published_are_all_there_are() -> None:
+    assert set(published("events")["properties"]["event"]["enum"]) == ev.EVENTS.keys()
+
+
+def test_what_is_published_of_a_rollback_is_what_there_is() -> None:
+    status, undo = published("status"), published("undo")
+    assert status["$defs"]["analysis"] == undo["$defs"]["analysis"]
+    assert {f.name for f in fields(rollback.Analysis)} == set(undo["$defs"]["analysis"]["required"])
+    strategies = rollback.STRATEGIES.keys() - {"auto"}  # that is one of the others once it has chosen
+    assert set(undo["properties"]["strategy"]["enum"]) == strategies
+    assert set(status["properties"]["rollback"]["properties"]["strategy"]["enum"]) == {*strategies, "superseded"}
+
+
+def test_the_states_that_are_published_are_all_there_are() -> None:
+    assert set(published("status")["$defs"]["node"]["properties"]["state"]["enum"]) == set(NodeState)
+    assert set(RunStatus) <= set(published("status")["properties"]["state"]["enum"])
 
 
 def test_what_stands_beside_a_kind_is_known_alike_to_the_schema_and_to_who_looks_for_installed_kinds() -> None:
