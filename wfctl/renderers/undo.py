@@ -75,6 +75,10 @@ def standing(document: Mapping[str, Any], pen: Pen) -> list[str]:
         elif one["how"] in ("done", "skip"):
             what = "undone by hand" if one["how"] == "done" else "left as it is"
             lines.append(f"    {pen.safe(one['node'])}: {what}, says {pen.safe(one['by'] or '')}")
+    left = [text for one in rollback["steps"] for text in one["left"]]
+    lines += [f"    left {pen.clip(text, max(20, pen.width - 9))}" for text in left[:SHOWN]]
+    if len(left) > SHOWN:
+        lines.append(f"    left {plural(len(left) - SHOWN, 'more file')}")
     if rollback["blocked"]:
         lines.append(f"    waits for that: {_some(rollback['blocked'], pen)}")
     return lines
