@@ -208,7 +208,6 @@ def test_a_step_may_name_what_its_node_depends_on(nodes: dict[str, Any]) -> None
     ("nodes", "where"),
     [
         ({"z": [], "a": UNDO}, "a"),
-        ({"a": UNDO, "z": ["a"]}, "a"),
         ({"z": [], "a": {"for_each": [1, 2, 3], **UNDO}}, "a"),
         ({"z": [], "g": {"nodes": {"a": UNDO}}}, "g.nodes.a"),
         ({"g": {"nodes": {"z": [], "a": UNDO}}}, "g.nodes.a"),
@@ -220,6 +219,13 @@ def test_a_step_may_name_what_its_node_depends_on(nodes: dict[str, Any]) -> None
 def test_a_step_may_name_no_other(nodes: dict[str, Any], where: str) -> None:
     what = 'names "z", which "a" does not depend on'
     assert faults(flow(nodes)) == [(f"nodes.{where}.compensate[0].run", what, "add needs: [z]")]
+
+
+def test_what_comes_after_a_node_cannot_be_needed_by_it() -> None:
+    what = 'names "z", which "a" does not depend on'
+    told = [("nodes.a.compensate[0].run", what, '"z" comes after it; take it out')]
+    assert faults(flow({"a": UNDO, "z": ["a"]})) == told
+    assert faults(flow({"a": UNDO, "b": ["a"], "z": ["b"]})) == told
 
 
 def test_vars_lead_to_nodes_as_well() -> None:

@@ -316,7 +316,8 @@ def strangers(made: Mapping[str, Instance], before: Points) -> Iterator[Problem]
             yield from _inside(one.node.each.item, near, far)  # of items that only a run can tell, as it is written
 
 
-Asked = Callable[[str], bool]
+Asked = Callable[[str], str]
+"""What to do about a name; empty where the node depends on what it means."""
 
 NEAR = 50
 """Points before a node that are looked through for a name, before all that lies behind what it names is."""
@@ -332,9 +333,18 @@ class _Needed:
         self._beyond: dict[str, set[str]] = {}
 
     def asked(self, one: Instance) -> tuple[Asked, Asked]:
-        """Whether a node depends on what a name means: to be sought from there, and in its whole file."""
+        """What to do about the names of a node: those to be sought from there, and in its whole file."""
         scope = one.scope
-        return lambda name: self.by(one.id, scope.find(name)), lambda name: self.by(one.id, scope.file.find(name))
+        return (
+            lambda name: self.way_out(one.id, name, scope.find(name)),
+            lambda name: self.way_out(one.id, name, scope.file.find(name)),
+        )
+
+    def way_out(self, id: str, name: str, other: str | None) -> str:
+        """What to do about a name of another node in a node; empty where nothing is wrong with it."""
+        if other is None or self.by(id, other):
+            return ""
+        return f'"{name}" comes after it; take it out' if self.by(other, id) else f"add needs: [{name}]"
 
     def by(self, id: str, other: str | None) -> bool:
         """Whether the node of that id has another behind it when it begins."""
@@ -365,14 +375,14 @@ def _before(id: str, before: Mapping[str, list[str]]) -> Iterator[str]:
 
 
 def _of(node: Node, near: Asked, far: Asked) -> Iterator[Problem]:
-    """The faults of one node; `near` and `far` say whether it depends on what a name means."""
+    """The faults of one node; `near` and `far` say what to do about names that it does not depend on."""
     for named in (named for step in node.compensate or () for named in step.names):
-        lacking = [n for n in named.near if n != node.id and not near(n)]
-        lacking += [n for n in named.far if n != node.id and not far(n)]
-        for other in lacking:
+        hints = [(n, near(n)) for n in named.near if n != node.id]
+        hints += [(n, far(n)) for n in named.far if n != node.id]
+        for other, hint in ((other, hint) for other, hint in hints if hint):
             way = "" if named.path[0] == "nodes" else f" by way of {'.'.join(named.path[:2])}"
             what = f'names "{other}"{way}, which "{node.id}" does not depend on'
-            yield Problem(named.where, what, f"add needs: [{other}]", offset=named.offset, file=node.file)
+            yield Problem(named.where, what, hint, offset=named.offset, file=node.file)
 
 
 def _inside(around: Node, near: Asked, far: Asked) -> Iterator[Problem]:
@@ -384,8 +394,10 @@ def _inside(around: Node, near: Asked, far: Asked) -> Iterator[Problem]:
     for name, one in inside.items():
         held = graph.reach(needs[name], needs) if one.compensate or one.inner or one.each else set()
 
-        def here(other: str, held: set[str] = held) -> bool:
-            return other in held if other in inside else near(other)
+        def here(other: str, held: set[str] = held) -> str:
+            if other not in inside:
+                return near(other)
+            return "" if other in held else f"add needs: [{other}]"
 
         whole = here if around.inner.workflow is not None else far
         for node in (one, one.each.item) if one.each is not None else (one,):
