@@ -47,8 +47,8 @@ def _analysis(document: Mapping[str, Any], pen: Pen) -> Iterator[str]:
         ("kept_by_pivot", "stays, for a point of no return was passed", "stay, for a point of no return was passed"),
         ("unknown", "may have done its work or not", "may have done their work or not"),
     ):
-        if analysis.get(key):
-            text = f"{_some(analysis[key], pen)} {one if len(analysis[key]) == 1 else many}"
+        if names := [name for name in analysis.get(key, ()) if key != "without" or name not in document["remove"]]:
+            text = f"{_some(names, pen)} {one if len(names) == 1 else many}"
             yield from wrap(text, max(30, pen.width - 2), initial_indent="  ", subsequent_indent="    ")
 
 
