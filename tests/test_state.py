@@ -10,7 +10,7 @@ from tests.helpers.simulate import CrashAt, Memory, Simulated, build, flow, simu
 from wfctl import events as ev
 from wfctl import paper
 from wfctl.errors import Bug
-from wfctl.noderun import FINAL, MOVES, NodeState
+from wfctl.noderun import FINAL, MOVES, UNDOS, NodeState
 from wfctl.state import RunState, fold
 
 
