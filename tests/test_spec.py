@@ -184,7 +184,7 @@ def test_outputs_cannot_come_of_finally() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("idempotency", True), ("checkpoint", True), ("compensate", "none"), ("pivot", True),
+        ("compensate", "none"), ("pivot", True),
     ],
 )  # fmt: skip
 def test_a_key_of_later_is_refused_and_its_harmless_value_is_not(key: str, value: object) -> None:
