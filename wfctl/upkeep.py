@@ -4,7 +4,9 @@ Knows nothing of how a run goes on, and prints nothing."""
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,6 +32,7 @@ SELDOM = 3600.0
 
 _YOUNG = 3600.0  # seconds in which a blob may be that of a result that is just being kept
 _TIDIED = "tidied"
+_KEY = re.compile(rb'"key":"([0-9a-f]{64})"')  # in the words of a journal
 
 
 # -- runs
@@ -231,41 +234,39 @@ def prune(
 
     What a run that goes on has made or used stays.
     """
-    since = live_since(store, now)
     gone: list[tuple[str, Shelved]] = []
     freed = live = 0
     for place in places(store, environ):
-        # Of the machine's results we know only what was used, not by whom: those of the last hour may be in use.
-        used_by_live = since if place.scope == "workflow" else min(since, now - SELDOM)
         with _opened(place) as cache:
             rows = cache.listing() if cache is not None else None
             if cache is None or rows is None:
                 continue
-            leaving, staying, kept_alive = _choose(rows, now, size, age, used_by_live)
+            # After the rows were read: of who began between the two is seen what it uses.
+            leaving, staying, kept_alive = _choose(rows, now, size, age, _in_use(place, store, now))
             live += kept_alive
-            gone += [(place.scope, one) for one in leaving]
-            freed += sum(one.bytes for one in leaving)
             if not dry_run:
-                cache.drop(
-                    [one.key for one in leaving if one.kept], [one.key for one in leaving if one.failure is not None]
-                )
+                went = cache.drop(leaving)
+                names = {(one.key, one.kept is None) for one in went}
+                staying += [one for one in leaving if (one.key, one.kept is None) not in names]
+                leaving = went
                 cache.drop_notes(now - age)
-                freed += _sweep(place, staying, now)
+            gone += [(place.scope, one) for one in leaving]
+            freed += sum(one.bytes for one in leaving) + _sweep(place, leaving, staying, now, dry_run)
     return Gone(gone, freed, live)
 
 
 def _choose(
-    rows: Iterable[Shelved], now: float, size: int, age: float, live: float
+    rows: Iterable[Shelved], now: float, size: int, age: float, in_use: Callable[[Shelved], bool]
 ) -> tuple[list[Shelved], list[Shelved], int]:
     """What goes and what stays, of rows of which those come first that were used last; and how many stay only because
-    they were used since `live`."""
+    they are in use."""
     leaving: list[Shelved] = []
     staying: list[Shelved] = []
     total = kept_alive = 0
     for row in rows:
         total += row.bytes
         is_old = now - row.used > age or total > size  # once it is full, all that is older goes
-        if is_old and row.used < live:
+        if is_old and not in_use(row):
             leaving.append(row)
         else:
             staying.append(row)
@@ -273,41 +274,62 @@ def _choose(
     return leaving, staying, kept_alive
 
 
-def _sweep(place: Place, staying: Iterable[Shelved], now: float) -> int:
-    """Remove saved files that nothing needs: no result, and no run by a link of its own. The bytes that are free."""
+def _in_use(place: Place, store: Store, now: float) -> Callable[[Shelved], bool]:
+    """Whether a run that goes on has made or used a result, or may have.
+
+    The keys are in the journals of those that go on. Runs that have another state folder, and share the machine's
+    results, we do not know: what was made or used in the last hour may be theirs.
+    """
+    keys = live_keys(store)
+    recent = now - SELDOM if place.scope == "machine" else math.inf
+    return lambda row: row.key in keys or recent <= row.used <= now
+
+
+def _sweep(place: Place, gone: Iterable[Shelved], staying: Iterable[Shelved], now: float, dry_run: bool) -> int:
+    """Remove saved files that nothing needs: no result, and no run by a link of its own. The bytes of those that did
+    not belong to what has just `gone`, whose bytes are counted with it."""
     needed = {digest for row in staying if row.kept is not None for digest in row.kept.blobs}
+    counted = {digest for row in gone if row.kept is not None for digest in row.kept.blobs}
     freed = 0
     blobs = place.blobs
     for entry in blobs.entries():
         if entry.digest not in needed and entry.links == 1 and entry.mtime < now - _YOUNG:
-            blobs.remove(entry.digest)
-            freed += entry.size
-    blobs.sweep(now)
+            if not dry_run:
+                blobs.remove(entry.digest)
+            freed += entry.size if entry.digest not in counted else 0
+    if not dry_run:
+        blobs.sweep(now)
     return freed
 
 
-def live_since(store: Store, now: float) -> float:
-    """Since when the oldest run goes on of those that go on now; `now` where none does."""
+def live_keys(store: Store) -> set[str]:
+    """The keys of what runs that go on now have made, work on, or were served. Raises StateError."""
     from wfctl import journal
 
     try:
         names = os.listdir(store.live)
     except OSError:
-        return now
-    since = now
+        return set()
+    keys: set[str] = set()
     for name in names:
         folder = RunFolder(name, store.runs / name)
-        try:
-            if journal.held_by(folder):
-                since = min(since, folder.workflow.stat().st_mtime)
-        except (OSError, StateError):
+        if not journal.held_by(folder):
             continue
-    return since
+        try:
+            keys.update(found.decode() for found in _KEY.findall(folder.journal.read_bytes()))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise journal.refusal("read", folder.journal, error) from None
+    return keys
 
 
 def tidy(store: Store, environ: Mapping[str, str], now: float, kept: int) -> None:
     """Prune at the end of a run that has kept so many bytes: where that was much, or nobody has looked for an hour."""
-    size, age = limits(environ)
+    try:
+        size, age = limits(environ)
+    except UsageError:
+        return  # told where a run begins
     mark = store.cache / _TIDIED
     try:
         if kept < size // 20 and now - mark.stat().st_mtime < SELDOM:
@@ -319,5 +341,5 @@ def tidy(store: Store, environ: Mapping[str, str], now: float, kept: int) -> Non
     try:
         mark.touch(0o600)
         prune(store, environ, now, size=size, age=age)
-    except OSError:
+    except (OSError, StateError):
         return  # an aid: what cannot be removed now stays
