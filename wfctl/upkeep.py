@@ -132,7 +132,7 @@ def limits(environ: Mapping[str, str]) -> tuple[int, float]:
 def _from(environ: Mapping[str, str], name: str, read: Callable[[object], object], default: object) -> object:
     text = environ.get(name, "")
     try:
-        return read(int(text) if text.isdigit() else text) if text else default
+        return read(text) if text else default
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
 
@@ -332,7 +332,7 @@ def tidy(store: Store, environ: Mapping[str, str], now: float, kept: int) -> Non
         return  # told where a run begins
     mark = store.cache / _TIDIED
     try:
-        if kept < size // 20 and now - mark.stat().st_mtime < SELDOM:
+        if kept < size // 20 and abs(now - mark.stat().st_mtime) < SELDOM:  # not one from the future
             return
     except FileNotFoundError:
         pass
@@ -340,6 +340,7 @@ def tidy(store: Store, environ: Mapping[str, str], now: float, kept: int) -> Non
         return
     try:
         mark.touch(0o600)
+        os.utime(mark, (now, now))
         prune(store, environ, now, size=size, age=age)
     except (OSError, StateError):
         return  # an aid: what cannot be removed now stays
