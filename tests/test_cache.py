@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import wfctl
+from wfctl import cache as module
 from wfctl.cache import Cache, Checkpoint, Kept, Shelved
 
 STATE = {"nodes": {"load": {"state": "succeeded", "output": "ü \udcff"}}, "at": 1.5}
@@ -452,7 +453,7 @@ def test_listed_is_what_is_there_with_its_size_the_last_used_first(cache: Cache,
 
 def test_to_list_reads_no_large_output(cache: Cache, path: Path) -> None:
     cache.keep([kept(output=LARGE)])
-    execute(path, "UPDATE Cache SET value = zeroblob(100000000) WHERE key LIKE 'output/%'")
+    execute(path, "UPDATE Cache SET value = zeroblob(100000000), size = 100000000 WHERE key LIKE 'output/%'")
     code = (
         "import resource, sys; from pathlib import Path; from wfctl.cache import Cache\n"
         "c = Cache.open(Path(sys.argv[1])); before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
@@ -461,6 +462,25 @@ def test_to_list_reads_no_large_output(cache: Cache, path: Path) -> None:
     size, grown = map(int, subprocess.run([sys.executable, "-c", code, path], env=ENV, **TEXT).stdout.split())
     assert size > 100_000_000
     assert grown < 20_000, "kilobytes"
+
+
+def test_others_can_write_while_it_is_listed_and_cleared_up(
+    cache: Cache, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.keep([kept(f"{i:064x}") for i in range(20)])
+    monkeypatch.setattr(module, "_PAGE", 3)
+    shelved, written = module._shelved, 0
+
+    def looked_at(*facts: Any) -> Shelved | None:
+        nonlocal written
+        with closing(sqlite3.connect(path / "cache.db", timeout=0, isolation_level=None)) as other:
+            written += other.execute("UPDATE Cache SET access_count = access_count + 1").rowcount
+        return shelved(*facts)
+
+    monkeypatch.setattr(module, "_shelved", looked_at)
+    assert len(listed(cache)) == 20
+    cache.drop_notes(0.0)
+    assert written == 2 * 20 * 20
 
 
 def test_dropped_is_what_was_listed_and_has_not_been_made_or_used_since(cache: Cache) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import sqlite3
 import stat
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -220,11 +221,12 @@ class Cache:
         """All results and failures, those that were used last first; None where they cannot be read."""
         try:
             with closing(_connected(self._path)) as connection:
-                outputs = dict(connection.execute(_SIZES, (_OUTPUT, _after(_OUTPUT))).fetchall())
+                sizes = _paged(connection, _OUTPUT, "size")
+                outputs = {key: size for _, key, size in sizes if isinstance(size, int) and size > 0}
                 found = [
                     one
                     for prefix in (_RESULT, _FAILURE)
-                    for row in connection.execute(_ROWS, (prefix, _after(prefix)))
+                    for row in _paged(connection, prefix, "access_time, value")
                     if (one := _shelved(prefix, outputs, *row[1:])) is not None
                 ]
         except Exception as error:
@@ -235,14 +237,17 @@ class Cache:
     def drop(self, rows: Sequence[Shelved]) -> list[Shelved]:
         """Drop what was listed: those that went. Who was made or used since it was listed stays."""
         gone: list[Shelved] = []
-        for start in range(0, len(rows), 500):  # a lock that is held for long is in the way of runs
-            part = rows[start : start + 500]
+        for start in range(0, len(rows), _AT_ONCE):
+            begin = time.monotonic()
             try:
                 with self._changing() as connection:
-                    gone += [one for one in part if _dropped(connection, one)]
+                    went = [one for one in rows[start : start + _AT_ONCE] if _dropped(connection, one)]
             except Exception as error:
                 self._judge(error)
-                return gone[:start]
+                break
+            gone += went
+            # Who waits for the lock looks now and then whether it is free, and for half a second: let him meet that.
+            time.sleep(min((time.monotonic() - begin) / 2, 0.05) if start + _AT_ONCE < len(rows) else 0)
         return gone
 
     def drop_notes(self, before: float) -> None:
@@ -250,17 +255,26 @@ class Cache:
         nobody can use: outputs without a result, what cannot be read, and what is of another format."""
         old = "DELETE FROM Cache WHERE key >= ? AND key < ? AND store_time < ?"
         try:
+            with closing(_connected(self._path)) as connection:
+                bad = [
+                    (row[0], prefix)
+                    for prefix in (_RESULT, _FAILURE)
+                    for row in _paged(connection, prefix, "access_time, value")
+                    if _shelved(prefix, {}, *row[1:]) is None
+                ]
             with self._changing() as connection:
                 connection.executemany(old, [(prefix, _after(prefix), before) for prefix in (_LAST, _DIGEST)])
                 connection.execute(_STRAY, (len(_OUTPUT) + 1, _RESULT, _OUTPUT, _after(_OUTPUT)))
                 ours = (_CHECKPOINT, _RESULT, _OUTPUT, _FAILURE, _LAST, _DIGEST)
                 known = " OR ".join(["key >= ? AND key < ?"] * len(ours))
                 bounds = [bound for prefix in ours for bound in (prefix, _after(prefix))]
-                connection.execute(f"DELETE FROM Cache WHERE raw IS NOT 1 OR NOT ({known})", bounds)
-                for prefix in (_RESULT, _FAILURE):
-                    rows = connection.execute(_ROWS, (prefix, _after(prefix)))
-                    bad = [(number,) for number, *row in rows if _shelved(prefix, {}, *row) is None]
-                    connection.executemany("DELETE FROM Cache WHERE rowid = ?", bad)
+                # Asked like this the index tells, and no row is read.
+                foreign = f"SELECT rowid FROM Cache WHERE raw IS NOT 1 OR NOT ({known})"
+                connection.execute(f"DELETE FROM Cache WHERE rowid IN ({foreign})", bounds)
+                for number, prefix in bad:  # once more: somebody may have kept a good one there
+                    rows = connection.execute(_ROW, (number, prefix, _after(prefix))).fetchall()
+                    if any(_shelved(prefix, {}, *row) is None for row in rows):
+                        connection.execute("DELETE FROM Cache WHERE rowid = ?", (number,))
         except Exception as error:
             self._judge(error)
 
@@ -374,8 +388,10 @@ _DIGEST = f"digest/{FORMAT}/"
 
 _INLINE = 2048  # bytes of an output that still stand in the row of its result: who lists results reads all of these
 
-_ROWS = "SELECT rowid, key, access_time, value FROM Cache WHERE key >= ? AND key < ? AND raw = 1"
-_SIZES = "SELECT key, length(value) FROM Cache WHERE key >= ? AND key < ? AND raw = 1"
+_PAGE = 500  # rows that are read at once: a lock that is held for long is in the way of runs
+_AT_ONCE = 50  # rows that go at once, with outputs of up to 64 KiB
+
+_ROW = "SELECT key, access_time, value FROM Cache WHERE rowid = ? AND key >= ? AND key < ? AND raw = 1"
 
 # Outputs whose result is not there.
 _STRAY = (
@@ -438,6 +454,16 @@ def _dropped(connection: sqlite3.Connection, one: Shelved) -> bool:
     if one.kept is not None:
         connection.execute(delete, (_OUTPUT + one.key,))
     return True
+
+
+def _paged(connection: sqlite3.Connection, prefix: str, columns: str) -> Iterator[tuple[Any, ...]]:
+    """Number, key and these columns of all rows whose keys have a prefix; between two pages others may write."""
+    bounds = "key > CAST(? AS TEXT) AND key < ? AND raw = 1"
+    statement = f"SELECT rowid, key, {columns} FROM Cache WHERE {bounds} ORDER BY key LIMIT {_PAGE}"
+    last = prefix.encode()
+    while rows := connection.execute(statement, (last, _after(prefix))).fetchall():
+        yield from rows
+        last = rows[-1][1].encode(errors="surrogateescape")
 
 
 def _shelved(prefix: str, outputs: Mapping[str, int], key: Any, used: Any, value: Any) -> Shelved | None:
@@ -531,7 +557,8 @@ def _open(path: Path) -> diskcache.Cache:
         def store(self, value: object, read: bool, key: object = None) -> tuple[int, int, None, str]:
             if read:
                 raise TypeError("a value is no stream")
-            return 0, diskcache.core.MODE_TEXT, None, _seal(value)
+            text = _seal(value)
+            return len(text), diskcache.core.MODE_TEXT, None, text  # so that its size is known without reading it
 
         def fetch(self, mode: object, filename: object, value: object, read: bool) -> object:
             # The library takes OSError for a miss.
