@@ -321,6 +321,16 @@ def test_at_the_end_of_a_run_it_is_looked_once_an_hour_or_after_much(kitchen: Ki
     assert tidied(NOW - 9 * DAY, 1), "the mark is from the future: a clock was put right"
 
 
+def test_when_the_database_alone_is_too_large_it_is_looked_at_once(kitchen: Kitchen) -> None:
+    environ = {**kitchen.environ, "WFCTL_CACHE_SIZE": "500KB"}
+    upkeep.tidy(kitchen.store, environ, NOW, 1)
+    for i in range(12):
+        kitchen.keep(f"n{i}", NOW - i, output="x" * 50_000)  # a run says less of outputs than they take
+    upkeep.tidy(kitchen.store, environ, NOW, 1)
+    assert len(kitchen.there()) == 9
+    assert (kitchen.store.cache / "cache.db").stat().st_size < 525_000, "it is not looked again for nothing"
+
+
 def test_to_see_that_nothing_is_due_opens_nothing(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
     kitchen.keep("n")
     upkeep.tidy(kitchen.store, kitchen.environ, NOW, 1)

@@ -325,14 +325,16 @@ def live_keys(store: Store) -> set[str]:
 
 
 def tidy(store: Store, environ: Mapping[str, str], now: float, kept: int) -> None:
-    """Prune at the end of a run that has kept so many bytes: where that was much, or nobody has looked for an hour."""
+    """Prune at the end of a run that has kept so many bytes: where that was much, or there is too much in the database
+    alone, or nobody has looked for an hour."""
     try:
         size, age = limits(environ)
     except UsageError:
         return  # told where a run begins
     mark = store.cache / _TIDIED
     try:
-        if kept < size // 20 and abs(now - mark.stat().st_mtime) < SELDOM:  # not one from the future
+        is_recent = abs(now - mark.stat().st_mtime) < SELDOM  # not one from the future
+        if is_recent and kept < size // 20 and (store.cache / "cache.db").stat().st_size <= size + size // 20:
             return
     except FileNotFoundError:
         pass
