@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 FORMAT = 1
 """The format of what is kept; part of each key, so that another format is not there."""
 
-# How long a process may wait for another's transaction, in seconds: the cache is not worth more.
+# How long a process may wait for another's transaction, in seconds: most of the cache is not worth more.
 _TIMEOUT = 0.5
+
+PATIENCE = 20.0
+"""The same for results, in seconds: what cannot be looked up, or kept, is done once more. Where twenty runs look and
+keep at once, one may be unlucky for seconds; longer waits only who meets one that was stopped in a transaction."""
 
 # Two for each run, written in turn: a damaged one leaves the one before.
 _SLOTS = 2
@@ -100,19 +104,21 @@ class Shelved:
 class Cache:
     """The database. Whatever goes wrong with it is a miss, or a thing not kept; never an exception."""
 
-    def __init__(self, path: Path, database: diskcache.Cache) -> None:
+    def __init__(self, path: Path, database: diskcache.Cache, timeout: float) -> None:
         self._path = path
+        self._timeout = timeout
         self._database = database
         self._next_slot: dict[str, int] = {}
         self._damaged: os.stat_result | None = None
         self._file = _file(path)
 
     @classmethod
-    def open(cls, path: Path) -> Cache | None:
+    def open(cls, path: Path, timeout: float = _TIMEOUT) -> Cache | None:
         """Open the database in the folder `path`, making it if need be.
 
         One that is damaged is set aside as `<path>.damaged` and begun anew. None when there can be
-        none: read-only, full disk, or another process has been writing for over half a second.
+        none: read-only, full disk, or others have been writing for `timeout` seconds; so long waits all that is asked
+        of it, too.
         """
         for _ in range(2):
             try:
@@ -121,8 +127,8 @@ class Cache:
             except OSError:
                 return None
             try:
-                _probe(path)
-                return cls(path, _open(path))
+                _probe(path, timeout)
+                return cls(path, _open(path, timeout), timeout)
             except (OSError, sqlite3.OperationalError):
                 return None
             # Anything else is damage, however the library words what a broken or planted database does to it.
@@ -220,7 +226,7 @@ class Cache:
     def listing(self) -> list[Shelved] | None:
         """All results and failures, those that were used last first; None where they cannot be read."""
         try:
-            with closing(_connected(self._path)) as connection:
+            with closing(_connected(self._path, self._timeout)) as connection:
                 sizes = _paged(connection, _OUTPUT, "size")
                 outputs = {key: size for _, key, size in sizes if isinstance(size, int) and size > 0}
                 found = [
@@ -240,8 +246,7 @@ class Cache:
         for start in range(0, len(rows), _AT_ONCE):
             begin = time.monotonic()
             try:
-                with self._changing() as connection:
-                    went = [one for one in rows[start : start + _AT_ONCE] if _dropped(connection, one)]
+                went = self._drop(rows[start : start + _AT_ONCE])
             except Exception as error:
                 self._judge(error)
                 break
@@ -250,12 +255,23 @@ class Cache:
             time.sleep(min((time.monotonic() - begin) / 2, 0.05) if start + _AT_ONCE < len(rows) else 0)
         return gone
 
+    def _drop(self, rows: Sequence[Shelved]) -> list[Shelved]:
+        try:
+            with self._changing() as connection:
+                return [one for one in rows if _dropped(connection, one)]
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+                raise
+        # A full disk has no room to write down what goes. Who is killed here leaves a damaged database, which is seen.
+        with self._changing("MEMORY") as connection:
+            return [one for one in rows if _dropped(connection, one)]
+
     def drop_notes(self, before: float) -> None:
         """Drop what only explains or saves time, and was not written since then: last keys, hashes of files. And what
         nobody can use: outputs without a result, what cannot be read, and what is of another format."""
         old = "DELETE FROM Cache WHERE key >= ? AND key < ? AND store_time < ?"
         try:
-            with closing(_connected(self._path)) as connection:
+            with closing(_connected(self._path, self._timeout)) as connection:
                 bad = [
                     (row[0], prefix)
                     for prefix in (_RESULT, _FAILURE)
@@ -320,7 +336,7 @@ class Cache:
             self._damaged = None
         elif self._file is not None and _is_there(self._path, self._file):  # it is locked, or the disk is full
             return False
-        anew = Cache.open(self._path)
+        anew = Cache.open(self._path, self._timeout)
         if anew is None:
             return False
         self._database, self._file = anew._database, anew._file
@@ -336,7 +352,7 @@ class Cache:
     def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """What a question of ours to the database yields; nothing where it cannot be asked."""
         try:
-            with closing(_connected(self._path)) as connection:
+            with closing(_connected(self._path, self._timeout)) as connection:
                 return connection.execute(statement, values).fetchall()
         except Exception as error:
             self._judge(error)
@@ -351,10 +367,11 @@ class Cache:
             self._judge(error)
 
     @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
+    def _changing(self, journal: str = "DELETE") -> Iterator[sqlite3.Connection]:
         """A transaction of ours: where it raises, nothing of it is there."""
-        with closing(_connected(self._path)) as connection:
+        with closing(_connected(self._path, self._timeout)) as connection:
             connection.execute("PRAGMA synchronous = OFF")  # as in `_open`
+            connection.execute(f"PRAGMA journal_mode = {journal}")
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
@@ -514,10 +531,10 @@ def _has_surrogates(text: str) -> bool:
     return False
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def _connected(path: Path, timeout: float) -> sqlite3.Connection:
     """A connection of ours to a database that is there: what the library does for one key takes as long for each."""
     name = f"file:{quote(os.fsencode(path / 'cache.db'))}?mode=rw"
-    connection = sqlite3.connect(name, timeout=_TIMEOUT, isolation_level=None, uri=True)
+    connection = sqlite3.connect(name, timeout=timeout, isolation_level=None, uri=True)
     # A row that is no text is a damaged one, and no reason not to read the others.
     connection.text_factory = lambda content: content.decode(errors="surrogateescape")
     return connection
@@ -534,7 +551,7 @@ def _checkpoint(run: str, value: object) -> Checkpoint | None:
     return None
 
 
-def _open(path: Path) -> diskcache.Cache:
+def _open(path: Path, timeout: float) -> diskcache.Cache:
     import diskcache
 
     class JsonDisk(diskcache.Disk):  # type: ignore[misc]
@@ -598,7 +615,7 @@ def _open(path: Path) -> diskcache.Cache:
                 return super().reset(key)
             return super().reset(key, settings[key], update) if key in settings else None
 
-    return Library(os.sep, timeout=_TIMEOUT, disk=JsonDisk, **settings)
+    return Library(os.sep, timeout=timeout, disk=JsonDisk, **settings)
 
 
 def _seal(value: object) -> str:
@@ -623,7 +640,7 @@ def _finite(text: str) -> float:
 _PLAIN = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
 
 
-def _probe(path: Path) -> None:
+def _probe(path: Path, timeout: float) -> None:
     """Raise what is wrong with the database: sqlite3.OperationalError when it is locked, another error for damage.
 
     Asked before the library opens it, which would wait for a lock for up to a minute.
@@ -640,7 +657,7 @@ def _probe(path: Path) -> None:
     else:
         os.fchmod(fd, 0o600)
         os.close(fd)
-    connection = sqlite3.connect(file, timeout=_TIMEOUT, isolation_level=None)
+    connection = sqlite3.connect(file, timeout=timeout, isolation_level=None)
     try:
         connection.execute("BEGIN IMMEDIATE")
         schema = dict(connection.execute(_SCHEMA).fetchall())
