@@ -14,7 +14,7 @@ from wfctl import events as ev
 from wfctl import expr, keys, values
 from wfctl.attempt import declared
 from wfctl.blobs import Blobs
-from wfctl.cache import Cache, Kept
+from wfctl.cache import PATIENCE, Cache, Kept
 from wfctl.digests import Digests, folded
 from wfctl.jobs import Busy, Claimed, Kind, Served
 from wfctl.keys import Idempotency
@@ -78,7 +78,7 @@ class Shelf:
         if not self._asked:
             self._asked = True
             if self._make or os.path.exists(self.folder / "cache" / "cache.db"):
-                self._opened = Cache.open(self.folder / "cache")
+                self._opened = Cache.open(self.folder / "cache", PATIENCE)
         return self._opened
 
     def close(self) -> None:
@@ -135,6 +135,7 @@ class Results:
         self._whys: dict[str, Mapping[str, Any]] = {}  # of a plan: why nodes would run
         self.unknown: set[str] = set()  # nodes of a plan of which only a run can tell
         self.kept_bytes = 0  # by this run, about
+        self._is_told = False  # that nothing can be kept
 
     # -- as `jobs.Keeping`
 
@@ -223,6 +224,9 @@ class Results:
         for shelf in self._shelves.values():
             if shelf.lasts and shelf.cache is not None:
                 self._write(shelf)
+            elif shelf.lasts and not self._is_told:
+                self._is_told = True
+                self._warn(f'results could not be kept: "{shelf.folder / "cache"}" cannot be opened')
 
     def release(self, node: str) -> bool:
         """Whether the node had claimed a key."""
