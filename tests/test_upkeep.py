@@ -183,12 +183,12 @@ def test_what_is_used_while_it_is_looked_stays(kitchen: Kitchen, monkeypatch: py
     kitchen.keep("m", NOW - 90 * DAY)
     looked = upkeep.live_keys
 
-    def meanwhile(store: Store) -> set[str]:
+    def meanwhile(store: Store, over: str) -> set[str]:
         cache = Cache.open(store.cache)
         assert cache is not None
         cache.touch([key], NOW)
         cache.close()
-        return looked(store)
+        return looked(store, over)
 
     monkeypatch.setattr(upkeep, "live_keys", meanwhile)
     gone = kitchen.prune(age=upkeep.AGE)
@@ -307,18 +307,67 @@ def test_behind_a_link_in_place_of_the_saved_files_nothing_goes(kitchen: Kitchen
 # When
 
 
-def test_at_the_end_of_a_run_it_is_looked_once_an_hour_or_after_much(kitchen: Kitchen) -> None:
-    def tidied(now: float, kept: int) -> bool:
+def test_at_the_end_of_a_run_it_is_looked_once_a_day_or_when_it_may_be_too_much(kitchen: Kitchen) -> None:
+    def tidied(now: float, kept: int, size: int = 10**9) -> bool:
         kitchen.keep("n", NOW - 90 * DAY)
-        upkeep.tidy(kitchen.store, kitchen.environ, now, kept)
+        upkeep.tidy(kitchen.store, {**kitchen.environ, "WFCTL_CACHE_SIZE": str(size)}, now, kept)
         return kitchen.there() == []
 
     assert tidied(NOW, 1), "nobody has looked yet"
-    assert not tidied(NOW + 3500, 1)
-    assert tidied(NOW + 3700, 1)
-    assert not tidied(NOW + 3800, upkeep.SIZE // 20 - 1)
-    assert tidied(NOW + 3900, upkeep.SIZE // 20)
+    assert not tidied(NOW + DAY - 10, 1)
+    assert tidied(NOW + DAY + 10, 1)
+    for _ in range(9):  # one by one they are little
+        assert not tidied(NOW + DAY + 20, 10**8)
+    assert tidied(NOW + DAY + 20, 2 * 10**8)
+    assert tidied(NOW + DAY + 30, 2000, size=1000), "the limit is another"
     assert tidied(NOW - 9 * DAY, 1), "the mark is from the future: a clock was put right"
+    (kitchen.store.cache / "tidied").write_text("damaged")
+    assert tidied(NOW - 9 * DAY, 1)
+
+
+def test_what_the_database_has_grown_by_counts_whatever_is_said_to_be_kept(kitchen: Kitchen) -> None:
+    environ = {**kitchen.environ, "WFCTL_CACHE_SIZE": "1MiB"}
+    for number in range(60):
+        kitchen.keep(f"n{number:02}", NOW + number, output="x" * 50_000)
+        upkeep.tidy(kitchen.store, environ, NOW + number, 1)
+        assert len(kitchen.there()) <= 21
+    assert kitchen.there()[0] == "n59"
+    assert (kitchen.store.cache / "cache.db").stat().st_size < 1.3 * 2**20
+
+
+def test_a_full_cache_is_not_looked_through_at_the_end_of_each_run(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = {**kitchen.environ, "WFCTL_CACHE_SIZE": "1MiB"}
+    looks: list[float] = []
+    prune = upkeep.prune
+
+    def looked(store: Store, environ: Mapping[str, str], now: float, **more: Any) -> upkeep.Gone:
+        looks.append(now)
+        return prune(store, environ, now, **more)
+
+    monkeypatch.setattr(upkeep, "prune", looked)
+    for number in range(200):
+        kitchen.keep(f"n{number:03}", NOW + number, output="x" * 10_000)
+        upkeep.tidy(kitchen.store, environ, NOW + number, 4096)
+    assert 5 < len(looks) < 40
+    assert 80 <= len(kitchen.there()) <= 105
+
+
+def test_a_run_that_is_over_protects_nothing_though_its_lock_is_held(kitchen: Kitchen) -> None:
+    keys = [kitchen.keep(name, NOW) for name in "ab"]
+    locks = [kitchen.begin(run, key) for run, key in zip(("over", "live"), keys, strict=True)]
+    upkeep.tidy(kitchen.store, {**kitchen.environ, "WFCTL_CACHE_SIZE": "0"}, NOW, 1, over="over")
+    assert kitchen.there() == ["b"]
+    for lock in locks:
+        lock.close()
+
+
+def test_a_saved_file_that_several_results_have_counts_once(kitchen: Kitchen) -> None:
+    for number in range(10):
+        kitchen.keep(f"n{number}", NOW - number, files={"x": "x" * 100_000, f"y{number % 2}": "x" * 100_000})
+    assert kitchen.prune(size=200_000).results == []
+    assert len(kitchen.prune(size=100_000 + 3_000).results) in range(1, 10)
 
 
 def test_when_the_database_alone_is_too_large_it_is_looked_at_once(kitchen: Kitchen) -> None:
@@ -327,7 +376,7 @@ def test_when_the_database_alone_is_too_large_it_is_looked_at_once(kitchen: Kitc
     for i in range(12):
         kitchen.keep(f"n{i}", NOW - i, output="x" * 50_000)  # a run says less of outputs than they take
     upkeep.tidy(kitchen.store, environ, NOW, 1)
-    assert len(kitchen.there()) == 9
+    assert len(kitchen.there()) == 8, "with some room for the next"
     assert (kitchen.store.cache / "cache.db").stat().st_size < 525_000, "it is not looked again for nothing"
 
 

@@ -27,8 +27,11 @@ SIZE = 2 << 30
 AGE = 30 * 86_400.0
 """Seconds after which a result that was not used goes, where WFCTL_CACHE_AGE does not say."""
 
-SELDOM = 3600.0
+SELDOM = 86_400.0
 """Seconds between two looks whether something must go, where little is kept meanwhile."""
+
+RECENT = 3600.0
+"""Seconds in which a result that the machine shares may be in use, by a run that we do not know."""
 
 _YOUNG = 3600.0  # seconds in which a blob may be that of a result that is just being kept
 _TIDIED = "tidied"
@@ -115,11 +118,13 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Gone:
     """What went, or would go: the results, and bytes of them and of files that nothing needs any more. `live` are
-    results that would have gone too, but that a run which goes on has made or used."""
+    results that would have gone too, but that a run which goes on has made or used. `staying` are the bytes of what
+    stays, by scope."""
 
     results: list[tuple[str, Shelved]]
     bytes: int
     live: int
+    staying: Mapping[str, int]
 
 
 def limits(environ: Mapping[str, str]) -> tuple[int, float]:
@@ -228,13 +233,23 @@ def document(scope: str, shelved: Shelved, *, whole: bool = False) -> dict[str, 
 
 
 def prune(
-    store: Store, environ: Mapping[str, str], now: float, *, size: int, age: float, dry_run: bool = False
+    store: Store,
+    environ: Mapping[str, str],
+    now: float,
+    *,
+    size: int,
+    age: float,
+    room: int = 0,
+    dry_run: bool = False,
+    over: str = "",
 ) -> Gone:
-    """Drop what was not used for `age` seconds, then what was used longest ago, until all has at most `size` bytes.
+    """Drop what was not used for `age` seconds, then what was used longest ago, until all has at most `size` bytes:
+    what each scope has for itself. Where it has more, `room` bytes of them are left free.
 
-    What a run that goes on has made or used stays.
+    What a run that goes on has made or used stays; the run `over` does not.
     """
     gone: list[tuple[str, Shelved]] = []
+    left: dict[str, int] = {}
     freed = live = 0
     for place in places(store, environ):
         with _opened(place) as cache:
@@ -242,7 +257,8 @@ def prune(
             if cache is None or rows is None:
                 continue
             # After the rows were read: of who began between the two is seen what it uses.
-            leaving, staying, kept_alive = _choose(rows, now, size, age, _in_use(place, store, now))
+            most = size - room if _total(rows) > size else size
+            leaving, staying, kept_alive = _choose(rows, now, most, age, _in_use(place, store, now, over))
             live += kept_alive
             if not dry_run:
                 went = cache.drop(leaving)
@@ -250,9 +266,10 @@ def prune(
                 staying += [one for one in leaving if (one.key, one.kept is None) not in names]
                 leaving = went
                 cache.drop_notes(now - age)
+            left[place.scope] = _total(staying)
             gone += [(place.scope, one) for one in leaving]
             freed += sum(one.bytes for one in leaving) + _sweep(place, leaving, staying, now, dry_run)
-    return Gone(gone, freed, live)
+    return Gone(gone, freed, live, left)
 
 
 def _choose(
@@ -263,8 +280,9 @@ def _choose(
     leaving: list[Shelved] = []
     staying: list[Shelved] = []
     total = kept_alive = 0
+    seen: set[str] = set()
     for row in rows:
-        total += row.bytes
+        total += _weight(row, seen)
         is_old = now - row.used > age or total > size  # once it is full, all that is older goes
         if is_old and not in_use(row):
             leaving.append(row)
@@ -274,14 +292,29 @@ def _choose(
     return leaving, staying, kept_alive
 
 
-def _in_use(place: Place, store: Store, now: float) -> Callable[[Shelved], bool]:
+def _weight(row: Shelved, seen: set[str]) -> int:
+    """The bytes of a result, without those of saved files that others have which were `seen` before it."""
+    if row.kept is None or not row.kept.saved:
+        return row.bytes
+    files: dict[str, int] = {digest: size for digest, _, size in row.kept.writes.values()}
+    twice: int = sum(size for _, _, size in row.kept.writes.values()) - sum(files[one] for one in files.keys() - seen)
+    seen.update(files)
+    return row.bytes - twice
+
+
+def _total(rows: Iterable[Shelved]) -> int:
+    seen: set[str] = set()
+    return sum(_weight(row, seen) for row in rows)
+
+
+def _in_use(place: Place, store: Store, now: float, over: str) -> Callable[[Shelved], bool]:
     """Whether a run that goes on has made or used a result, or may have.
 
     The keys are in the journals of those that go on. Runs that have another state folder, and share the machine's
     results, we do not know: what was made or used in the last hour may be theirs.
     """
-    keys = live_keys(store)
-    recent = now - SELDOM if place.scope == "machine" else math.inf
+    keys = live_keys(store, over)
+    recent = now - RECENT if place.scope == "machine" else math.inf
     return lambda row: row.key in keys or recent <= row.used <= now
 
 
@@ -302,8 +335,11 @@ def _sweep(place: Place, gone: Iterable[Shelved], staying: Iterable[Shelved], no
     return freed
 
 
-def live_keys(store: Store) -> set[str]:
-    """The keys of what runs that go on now have made, work on, or were served. Raises StateError."""
+def live_keys(store: Store, over: str = "") -> set[str]:
+    """The keys of what runs that go on now, but for the run `over`, have made, work on, or were served.
+
+    Raises StateError.
+    """
     from wfctl import journal
 
     try:
@@ -313,7 +349,7 @@ def live_keys(store: Store) -> set[str]:
     keys: set[str] = set()
     for name in names:
         folder = RunFolder(name, store.runs / name)
-        if not journal.held_by(folder):
+        if name == over or not journal.held_by(folder):
             continue
         try:
             keys.update(found.decode() for found in _KEY.findall(folder.journal.read_bytes()))
@@ -324,25 +360,47 @@ def live_keys(store: Store) -> set[str]:
     return keys
 
 
-def tidy(store: Store, environ: Mapping[str, str], now: float, kept: int) -> None:
-    """Prune at the end of a run that has kept so many bytes: where that was much, or there is too much in the database
-    alone, or nobody has looked for an hour."""
+def tidy(store: Store, environ: Mapping[str, str], now: float, kept: int, over: str = "") -> None:
+    """Prune at the end of a run that has kept so many bytes of files: where all may be too much by now, or nobody has
+    looked for a day. The run `over` goes on no more, though its lock is still held."""
     try:
         size, age = limits(environ)
-    except UsageError:
-        return  # told where a run begins
-    mark = store.cache / _TIDIED
-    try:
-        is_recent = abs(now - mark.stat().st_mtime) < SELDOM  # not one from the future
-        if is_recent and kept < size // 20 and (store.cache / "cache.db").stat().st_size <= size + size // 20:
+        due = [_is_due(place, now, kept, size, age) for place in places(store, environ)]
+        if not any(due):
             return
-    except FileNotFoundError:
-        pass
-    except OSError:
-        return
+        # Some room more, so that not each run that keeps a little has to look again.
+        room = size // 10
+        gone = prune(store, environ, now, size=size, age=age, room=room, over=over)
+        for place in places(store, environ):
+            staying = min(gone.staying.get(place.scope, 0), size - room)  # more is in use, and cannot go now
+            _mark(place, int(now), staying, _database(place), 0)
+    except (OSError, StateError, UsageError):
+        return  # an aid: what cannot be removed now stays; limits that are none were told where the run began
+
+
+def _is_due(place: Place, now: float, kept: int, size: int, age: float) -> bool:
+    """Whether something may have to go. Opens no database: its size tells what became of it since the last time.
+
+    A mark says when that was, in seconds, and in bytes what stayed, the size of the database then, and what runs have
+    kept beside it since.
+    """
+    from wfctl.journal import content
+
     try:
-        mark.touch(0o600)
-        os.utime(mark, (now, now))
-        prune(store, environ, now, size=size, age=age)
-    except (OSError, StateError):
-        return  # an aid: what cannot be removed now stays
+        at, staying, had, files = map(int, content(place.cache / _TIDIED, 200).split())
+    except (FileNotFoundError, ValueError):
+        return True
+    files += kept
+    _mark(place, at, staying, had, files)
+    return not 0 <= now - at < min(SELDOM, age) or staying + max(_database(place) - had, 0) + files > size
+
+
+def _mark(place: Place, *numbers: int) -> None:
+    # It need not be whole: one that is not is none.
+    fd = os.open(place.cache / _TIDIED, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(fd, "w", encoding="ascii") as file:
+        print(*numbers, file=file)
+
+
+def _database(place: Place) -> int:
+    return os.stat(place.cache / "cache.db").st_size
