@@ -160,6 +160,24 @@ def test_a_planted_pickle_does_nothing(cache: Cache, path: Path, tmp_path: Path)
     assert trap.exists(), "the trap of this test works"
 
 
+def test_the_json_disk_of_the_library_would_not_do(path: Path, tmp_path: Path) -> None:
+    """Why there is one of ours: it too unpickles a row whose mode says so, and looks for JSON in what comes of it."""
+    import diskcache
+
+    trap = tmp_path / "sprung"
+
+    class Trap:
+        def __reduce__(self) -> tuple:
+            return (trap.touch, ())
+
+    with closing(diskcache.Cache(str(path), disk=diskcache.JSONDisk)) as theirs:
+        theirs.set("key", {"n": 1})
+        execute(path, "UPDATE Cache SET mode = ?, value = ?", diskcache.core.MODE_PICKLE, pickle.dumps(Trap()))
+        with pytest.raises(TypeError):
+            theirs.get("key")
+    assert trap.exists()
+
+
 def nothing_of(cache: Cache) -> bool:
     """Whether all that can be asked for is missing."""
     rows = [cache.result(KEY), cache.result(OTHER), cache.failure(KEY), cache.last("w/n"), cache.recall_digest("in")]
