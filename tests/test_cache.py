@@ -518,6 +518,13 @@ def test_dropped_is_what_was_listed_and_has_not_been_made_or_used_since(cache: C
     assert cache.result(keys[1]) == kept(keys[1], run="r2", output=LARGE)
 
 
+def test_what_a_node_had_last_stays_while_one_of_its_results_does(cache: Cache, path: Path) -> None:
+    cache.keep([kept()], {"w/served": {"keys": [OTHER, KEY]}, "w/gone": {"keys": [OTHER]}, "w/wrong": {"keys": 1}})
+    execute(path, "UPDATE Cache SET store_time = 5")
+    cache.drop_notes(10.0, {KEY})
+    assert [cache.last(f"w/{node}") for node in ("served", "gone", "wrong")] == [{"keys": [OTHER, KEY]}, None, None]
+
+
 def test_notes_go_when_they_are_old_and_what_nobody_can_use_at_once(cache: Cache, path: Path) -> None:
     cache.keep([kept(output=LARGE)], {"w/n": {"keys": [KEY]}, "w/old": {"keys": []}})
     cache.remember_digests({"in": [1], "old": [2], "\udcff": [3]})

@@ -11,6 +11,7 @@ import stat
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -266,9 +267,10 @@ class Cache:
         with self._changing("MEMORY") as connection:
             return [one for one in rows if _dropped(connection, one)]
 
-    def drop_notes(self, before: float) -> None:
-        """Drop what only explains or saves time, and was not written since then: last keys, hashes of files. And what
-        nobody can use: outputs without a result, what cannot be read, and what is of another format."""
+    def drop_notes(self, before: float, staying: AbstractSet[str] = frozenset()) -> None:
+        """Drop what only explains or saves time, and was not written since then: hashes of files, and last keys of
+        nodes of which none is among the keys `staying`. And what nobody can use: outputs without a result, what cannot
+        be read, and what is of another format."""
         old = "DELETE FROM Cache WHERE key >= ? AND key < ? AND store_time < ?"
         try:
             with closing(_connected(self._path, self._timeout)) as connection:
@@ -278,8 +280,15 @@ class Cache:
                     for row in _paged(connection, prefix, "access_time, value")
                     if _shelved(prefix, {}, *row[1:]) is None
                 ]
+                # That of a node which was always served is old, and is asked for when it is not served any more.
+                lasts = [
+                    (_LAST, _after(_LAST), before, number)
+                    for number, _, value in _paged(connection, _LAST, "value")
+                    if staying.isdisjoint(_last_keys(value))
+                ]
             with self._changing() as connection:
-                connection.executemany(old, [(prefix, _after(prefix), before) for prefix in (_LAST, _DIGEST)])
+                connection.execute(old, (_DIGEST, _after(_DIGEST), before))
+                connection.executemany(f"{old} AND rowid = ?", lasts)
                 connection.execute(_STRAY, (len(_OUTPUT) + 1, _RESULT, _OUTPUT, _after(_OUTPUT)))
                 ours = (_CHECKPOINT, _RESULT, _OUTPUT, _FAILURE, _LAST, _DIGEST)
                 known = " OR ".join(["key >= ? AND key < ?"] * len(ours))
@@ -481,6 +490,15 @@ def _paged(connection: sqlite3.Connection, prefix: str, columns: str) -> Iterato
     while rows := connection.execute(statement, (last, _after(prefix))).fetchall():
         yield from rows
         last = rows[-1][1].encode(errors="surrogateescape")
+
+
+def _last_keys(value: Any) -> list[str]:
+    """The keys in a row of those that a node had last; none where it is damaged."""
+    try:
+        found: Any = _unseal(value)
+        return [key for key in found["keys"] if isinstance(key, str)]
+    except (TypeError, ValueError, KeyError, OSError, RecursionError, AttributeError):
+        return []
 
 
 def _shelved(prefix: str, outputs: Mapping[str, int], key: Any, used: Any, value: Any) -> Shelved | None:

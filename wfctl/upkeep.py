@@ -265,7 +265,7 @@ def prune(
                 names = {(one.key, one.kept is None) for one in went}
                 staying += [one for one in leaving if (one.key, one.kept is None) not in names]
                 leaving = went
-                cache.drop_notes(now - age)
+                cache.drop_notes(now - age, {one.key for one in staying})
             left[place.scope] = _total(staying)
             gone += [(place.scope, one) for one in leaving]
             freed += sum(one.bytes for one in leaving) + _sweep(place, leaving, staying, now, dry_run)
