@@ -81,6 +81,11 @@ class Shelf:
                 self._opened = Cache.open(self.folder / "cache", PATIENCE)
         return self._opened
 
+    def give_up(self) -> None:
+        """Do without the database from here on."""
+        self.close()
+        self.kept, self.lasts, self.failed, self.used = [], {}, {}, []
+
     def close(self) -> None:
         """Give back the database."""
         if self._opened is not None:
@@ -466,8 +471,11 @@ class Results:
         if shelf.kept or lasts:
             kept = shelf.cache.keep(shelf.kept, lasts)
             self.kept_bytes += sum(kept.size + _ROW for kept in shelf.kept)
-            if not kept:
-                self._warn("results could not be kept: the cache cannot be written")
+            if not kept:  # to try it again each turn could cost so much patience each time
+                self._warn("results could not be kept: the cache cannot be written; this run keeps none from here on")
+                self._is_told = True
+                shelf.give_up()
+                return
         for key, facts in shelf.failed.items():
             shelf.cache.fail(key, facts)
         shelf.kept, shelf.lasts, shelf.failed = [], {}, {}
