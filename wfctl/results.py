@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from wfctl.attempt import declared
 from wfctl.blobs import Blobs
 from wfctl.cache import PATIENCE, Cache, Kept
 from wfctl.digests import Digests, folded
+from wfctl.errors import StateError
 from wfctl.jobs import Busy, Claimed, Kind, Served
 from wfctl.keys import Idempotency
 from wfctl.node import Node
@@ -93,12 +94,22 @@ class Shelf:
             self._opened = None
 
 
-def shelves(state: Path, environ: Mapping[str, str], *, make: bool = True) -> dict[str, Shelf]:
-    """Where results lie, by their scope. Without `make` no database is made where there is none."""
+def shelves(
+    state: Path, environ: Mapping[str, str], scopes: Collection[str] = keys.SCOPES, *, make: bool = True
+) -> dict[str, Shelf]:
+    """Where results lie, by their scope: hashes of files are remembered with those of the workflow. Without `make`
+    nothing is made where there is nothing. Raises StateError where the folder of the machine is to be used, and is not
+    ours alone."""
     from wfctl.upkeep import machine_folder
 
-    machine = machine_folder(environ)
-    return {"workflow": Shelf(state, make), "machine": Shelf(state if machine is None else machine, make)}
+    found = {"workflow": Shelf(state, make)}
+    if "machine" in scopes:
+        machine = machine_folder(environ, make=make)
+        if machine is None and make:
+            what = "there is no folder of yours alone for the results of all the machine"
+            raise StateError(f"{what}; set XDG_CACHE_HOME to one, or leave scope: machine out")
+        found["machine"] = Shelf(machine if machine is not None else state / "nowhere", make)
+    return found
 
 
 class Results:

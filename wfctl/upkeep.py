@@ -142,8 +142,9 @@ def _from(environ: Mapping[str, str], name: str, read: Callable[[object], object
         raise UsageError(f"{name}: {error}") from None
 
 
-def machine_folder(environ: Mapping[str, str]) -> Path | None:
-    """The folder of what all runs of this user share; None where there is none that is ours alone. Makes it."""
+def machine_folder(environ: Mapping[str, str], *, make: bool = True) -> Path | None:
+    """The folder of what all runs of this user share; None where there is none that is ours alone. Makes it, unless
+    told not to."""
     home = environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(home):
         if not os.path.isabs(environ.get("HOME", "")):
@@ -151,8 +152,9 @@ def machine_folder(environ: Mapping[str, str]) -> Path | None:
         home = f"{environ['HOME']}/.cache"
     folder = Path(home, "wfctl")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(0o700, exist_ok=True)
+        if make:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(0o700, exist_ok=True)
         found = os.lstat(folder)
     except OSError:
         return None
@@ -162,7 +164,7 @@ def machine_folder(environ: Mapping[str, str]) -> Path | None:
 
 def places(store: Store, environ: Mapping[str, str]) -> list[Place]:
     """Where something is kept."""
-    machine = machine_folder(environ)
+    machine = machine_folder(environ, make=False)
     found = [Place("workflow", store.path), *([Place("machine", machine)] if machine is not None else [])]
     return [place for place in found if os.path.exists(place.cache / "cache.db")]
 
