@@ -18,7 +18,7 @@ MOUNTS = r"""
 24 21 0:23 / /mnt/my\040share rw - cifs //server/share rw
 25 21 0:24 / /over rw - nfs server:/x rw
 26 21 0:25 / /over rw - tmpfs tmpfs rw
-27 21 0:26 / /home/a rw - fuse.sshfs a@b: rw
+27 21 0:26 / /net/a rw - fuse.sshfs a@b: rw
 a line of another kernel
 """
 
@@ -33,7 +33,7 @@ a line of another kernel
         ("/srv/data/local/x", ""),
         ("/mnt/my share/x", "cifs"),
         ("/over/x", ""),
-        ("/home/a/x", "fuse.sshfs"),
+        ("/net/a/x", "fuse.sshfs"),
     ],
 )
 def test_the_innermost_mount_says_what_it_is(folder: str, sort: str) -> None:

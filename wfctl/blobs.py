@@ -62,6 +62,7 @@ class Blobs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._cleared: set[tuple[int, int]] = set()  # folders of the user's where no draft of the dead is any more
 
     # -- in
 
@@ -141,6 +142,7 @@ class Blobs:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
             os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
             with _folder_of(target, _BESIDE) as beside:
+                self._clear(beside)
                 # Its name is not synced: no more is that of a file which a node has written.
                 self._give(shard, reader, digest, beside, target, mode & 0o777)
 
@@ -212,6 +214,24 @@ class Blobs:
                         _unlink(root, name)
         except _NOT_THERE:
             pass
+
+    def _clear(self, beside: int) -> None:
+        """Remove from a folder of the user's what was left there by those who were killed while they put a file back:
+        whoever goes on with that looks here again. Once for each folder: it may be a large one."""
+        told = os.fstat(beside)
+        if (place := (told.st_dev, told.st_ino)) in self._cleared:
+            return
+        self._cleared.add(place)
+        try:
+            folder = os.open(".", _FOLDER, dir_fd=beside)
+        except OSError:  # it cannot be listed
+            return
+        try:
+            for name in os.listdir(folder):
+                if name.startswith(DRAFT) and _is_draft(name):
+                    _bury(folder, name)
+        finally:
+            os.close(folder)
 
     # -- how they come and go
 
@@ -345,7 +365,10 @@ class Blobs:
 
 
 class _Draft:
-    """A new file in an open folder, which is gone at the end unless it was renamed. `path` is what errors call it."""
+    """A new file in an open folder, which is gone at the end unless it was renamed. `path` is what errors call it.
+
+    While its maker lives it is locked: so it is told from one that was left behind.
+    """
 
     __slots__ = ("_folder", "_handle", "_path", "name")
 
@@ -356,8 +379,11 @@ class _Draft:
 
     def __enter__(self) -> Self:
         with _about(self._path):
-            self._handle = os.open(self.name, _NEW, 0o600, dir_fd=self._folder)
-        return self
+            while True:
+                self._handle = os.open(self.name, _NEW, 0o600, dir_fd=self._folder)
+                if _is_held(self._handle):
+                    return self
+                os.close(self._handle)  # it was taken for one that was left behind, before it was locked
 
     def __exit__(self, *_: object) -> None:
         os.close(self._handle)
@@ -395,6 +421,41 @@ def _check(digest: str) -> None:
 
 def _draft_name() -> str:
     return f"{DRAFT}{os.getpid()}-{os.urandom(6).hex()}"
+
+
+def _is_draft(name: str) -> bool:
+    """Whether `_draft_name` makes such names: what else begins like one may be a file of the user's."""
+    number, _, chance = name.removeprefix(DRAFT).partition("-")
+    return number.isdecimal() and len(chance) == 12 and is_digest(chance.zfill(64))
+
+
+def _is_held(draft: int) -> bool:
+    """Lock a draft; whether it has a name still."""
+    import fcntl
+
+    try:
+        fcntl.flock(draft, fcntl.LOCK_EX)
+    except OSError:  # not in each file system: then nobody can lock it, and take it for one that was left behind
+        return True
+    return os.fstat(draft).st_nlink > 0
+
+
+def _bury(folder: int, name: str) -> None:
+    """Remove a draft whose maker is dead."""
+    import fcntl
+
+    try:
+        draft = os.open(name, _READ | os.O_NOFOLLOW, dir_fd=folder)
+    except OSError:  # it is a draft no more, or none of ours
+        return
+    try:
+        if stat.S_ISREG(os.fstat(draft).st_mode):
+            fcntl.flock(draft, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _unlink(folder, name)
+    except OSError:  # its maker lives
+        pass
+    finally:
+        os.close(draft)
 
 
 @contextmanager

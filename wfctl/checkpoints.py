@@ -5,11 +5,11 @@ Knows nothing of what else a checkpoint is, and neither when one is made nor who
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from wfctl import expr
-from wfctl.blobs import Blobs
+from wfctl.blobs import Blobs, Changed
 from wfctl.digests import Digests
 from wfctl.errors import StateError
 from wfctl.journal import refusal
@@ -18,6 +18,8 @@ from wfctl.paths import based, confined
 from wfctl.plan import Plan, Planned
 from wfctl.scope import During
 from wfctl.store import RunFolder
+
+_TRIES = 3  # times that files are saved which others change meanwhile
 
 
 class Checkpoints:
@@ -34,11 +36,23 @@ class Checkpoints:
     def save(self, planned: Planned) -> Mapping[str, Any] | None:
         """Save what the checkpoint of a node names: by path the hash of the content, the mode and the size.
 
-        None where it is to be no checkpoint. Raises StateError where that cannot be.
+        None where it is to be no checkpoint, or others go on changing what it names. Raises StateError where that
+        cannot be.
         """
         globs = self._globs(planned)
         if globs is None:
             return None
+        changed = ""
+        for _ in range(_TRIES):
+            try:
+                return self._save(planned, globs)
+            except (Changed, FileNotFoundError) as error:  # all of it is to be of one moment, as far as that can be
+                changed = os.path.relpath(error.filename or globs[0], self._plan.root)
+        self._warn(f'no checkpoint after {planned.id}: "{changed}" was changed each time that it was to be saved')
+        return None
+
+    def _save(self, planned: Planned, globs: Sequence[str]) -> Mapping[str, Any]:
+        """Save what there is. Raises Changed or FileNotFoundError where that changes meanwhile."""
         shared = Blobs(self._folder.state / "blobs")
         digests = Digests(self._plan.root)
         found: dict[str, Any] = {}
@@ -59,6 +73,8 @@ class Checkpoints:
                     if self._own.has(digest) is None:
                         shared.link(digest, str(path))
                     found[file] = [digest, status.st_mode & 0o777, status.st_size]
+            except (Changed, FileNotFoundError):
+                raise
             except OSError as error:
                 raise refusal("save", path if error.filename is None else error.filename, error) from None
         return found

@@ -605,7 +605,7 @@ def cache_prune(
 
     size, age = upkeep.limits(os.environ)
     if max_size is not None:
-        size = _amount("--max-size", lambda text: quantity.size(int(text) if text.isdigit() else text), max_size)
+        size = _amount("--max-size", quantity.size, max_size)
     if older_than is not None:
         age = _amount("--older-than", quantity.seconds, older_than)
     _drop(ctx, size, age, dry_run, json)
@@ -636,7 +636,8 @@ def _drop(ctx: typer.Context, size: int, age: float, dry_run: bool, json: bool) 
     what = "would go" if dry_run else "removed"
     _tell(f"{plural(len(gone.results), 'result')} {what}, {shown(gone.bytes)}")
     if gone.live:
-        _tell(f"{plural(gone.live, 'result')} stay: runs that go on have made or used them")
+        stays, them = ("stays", "it") if gone.live == 1 else ("stay", "them")
+        _tell(f"{plural(gone.live, 'result')} {stays}: runs that go on have made or used {them}, or may have")
 
 
 # -- tools

@@ -335,7 +335,7 @@ def _keeping(record: Record, during: During, custody: Custody, watching: Watchin
         record.state,
         during,
         plugins.kind,
-        results.shelves(folder.state, os.environ),
+        results.shelves(folder.state, os.environ, _scopes(record.plan)),
         folder=folder,
         place_of=lambda node: str(folder.outputs / history.file_name(node)),
         twins=_twins(custody, record.plan),
@@ -350,7 +350,7 @@ def _put_away(keeping: Results, folder: RunFolder, now: float) -> None:
         from wfctl import upkeep
         from wfctl.store import Store
 
-        upkeep.tidy(Store(folder.state), os.environ, now, keeping.kept_bytes)
+        upkeep.tidy(Store(folder.state), os.environ, now, keeping.kept_bytes, over=folder.id)
 
 
 class _NoCheckpoints:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from wfctl import events as ev
 from wfctl import expr, keys, values
 from wfctl.attempt import declared
 from wfctl.blobs import Blobs
-from wfctl.cache import Cache, Kept
+from wfctl.cache import PATIENCE, Cache, Kept
 from wfctl.digests import Digests, folded
+from wfctl.errors import StateError
 from wfctl.jobs import Busy, Claimed, Kind, Served
 from wfctl.keys import Idempotency
 from wfctl.node import Node
@@ -78,8 +79,13 @@ class Shelf:
         if not self._asked:
             self._asked = True
             if self._make or os.path.exists(self.folder / "cache" / "cache.db"):
-                self._opened = Cache.open(self.folder / "cache")
+                self._opened = Cache.open(self.folder / "cache", PATIENCE)
         return self._opened
+
+    def give_up(self) -> None:
+        """Do without the database from here on."""
+        self.close()
+        self.kept, self.lasts, self.failed, self.used = [], {}, {}, []
 
     def close(self) -> None:
         """Give back the database."""
@@ -88,12 +94,22 @@ class Shelf:
             self._opened = None
 
 
-def shelves(state: Path, environ: Mapping[str, str], *, make: bool = True) -> dict[str, Shelf]:
-    """Where results lie, by their scope. Without `make` no database is made where there is none."""
+def shelves(
+    state: Path, environ: Mapping[str, str], scopes: Collection[str] = keys.SCOPES, *, make: bool = True
+) -> dict[str, Shelf]:
+    """Where results lie, by their scope: hashes of files are remembered with those of the workflow. Without `make`
+    nothing is made where there is nothing. Raises StateError where the folder of the machine is to be used, and is not
+    ours alone."""
     from wfctl.upkeep import machine_folder
 
-    machine = machine_folder(environ)
-    return {"workflow": Shelf(state, make), "machine": Shelf(state if machine is None else machine, make)}
+    found = {"workflow": Shelf(state, make)}
+    if "machine" in scopes:
+        machine = machine_folder(environ, make=make)
+        if machine is None and make:
+            what = "there is no folder of yours alone for the results of all the machine"
+            raise StateError(f"{what}; set XDG_CACHE_HOME to one, or leave scope: machine out")
+        found["machine"] = Shelf(machine if machine is not None else state / "nowhere", make)
+    return found
 
 
 class Results:
@@ -136,6 +152,7 @@ class Results:
         self._whys: dict[str, Mapping[str, Any]] = {}  # of a plan: why nodes would run
         self.unknown: set[str] = set()  # nodes of a plan of which only a run can tell
         self.kept_bytes = 0  # by this run, about
+        self._is_told = False  # that nothing can be kept
 
     # -- as `jobs.Keeping`
 
@@ -247,6 +264,9 @@ class Results:
         for shelf in self._shelves.values():
             if shelf.lasts and shelf.cache is not None:
                 self._write(shelf)
+            elif shelf.lasts and not self._is_told:
+                self._is_told = True
+                self._warn(f'results could not be kept: "{shelf.folder / "cache"}" cannot be opened')
 
     def release(self, node: str) -> bool:
         """Whether the node had claimed a key."""
@@ -488,8 +508,11 @@ class Results:
         if shelf.kept or lasts:
             kept = shelf.cache.keep(shelf.kept, lasts)
             self.kept_bytes += sum(kept.size + _ROW for kept in shelf.kept)
-            if not kept:
-                self._warn("results could not be kept: the cache cannot be written")
+            if not kept:  # to try it again each turn could cost so much patience each time
+                self._warn("results could not be kept: the cache cannot be written; this run keeps none from here on")
+                self._is_told = True
+                shelf.give_up()
+                return
         for key, facts in shelf.failed.items():
             shelf.cache.fail(key, facts)
         shelf.kept, shelf.lasts, shelf.failed = [], {}, {}

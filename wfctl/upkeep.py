@@ -4,7 +4,9 @@ Knows nothing of how a run goes on, and prints nothing."""
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,11 +27,15 @@ SIZE = 2 << 30
 AGE = 30 * 86_400.0
 """Seconds after which a result that was not used goes, where WFCTL_CACHE_AGE does not say."""
 
-SELDOM = 3600.0
+SELDOM = 86_400.0
 """Seconds between two looks whether something must go, where little is kept meanwhile."""
+
+RECENT = 3600.0
+"""Seconds in which a result that the machine shares may be in use, by a run that we do not know."""
 
 _YOUNG = 3600.0  # seconds in which a blob may be that of a result that is just being kept
 _TIDIED = "tidied"
+_KEY = re.compile(rb'"key":"([0-9a-f]{64})"')  # in the words of a journal
 
 
 # -- runs
@@ -112,11 +118,13 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Gone:
     """What went, or would go: the results, and bytes of them and of files that nothing needs any more. `live` are
-    results that would have gone too, but that a run which goes on has made or used."""
+    results that would have gone too, but that a run which goes on has made or used. `staying` are the bytes of what
+    stays, by scope."""
 
     results: list[tuple[str, Shelved]]
     bytes: int
     live: int
+    staying: Mapping[str, int]
 
 
 def limits(environ: Mapping[str, str]) -> tuple[int, float]:
@@ -129,13 +137,14 @@ def limits(environ: Mapping[str, str]) -> tuple[int, float]:
 def _from(environ: Mapping[str, str], name: str, read: Callable[[object], object], default: object) -> object:
     text = environ.get(name, "")
     try:
-        return read(int(text) if text.isdigit() else text) if text else default
+        return read(text) if text else default
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
 
 
-def machine_folder(environ: Mapping[str, str]) -> Path | None:
-    """The folder of what all runs of this user share; None where there is none that is ours alone. Makes it."""
+def machine_folder(environ: Mapping[str, str], *, make: bool = True) -> Path | None:
+    """The folder of what all runs of this user share; None where there is none that is ours alone. Makes it, unless
+    told not to."""
     home = environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(home):
         if not os.path.isabs(environ.get("HOME", "")):
@@ -143,8 +152,9 @@ def machine_folder(environ: Mapping[str, str]) -> Path | None:
         home = f"{environ['HOME']}/.cache"
     folder = Path(home, "wfctl")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(0o700, exist_ok=True)
+        if make:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(0o700, exist_ok=True)
         found = os.lstat(folder)
     except OSError:
         return None
@@ -154,7 +164,7 @@ def machine_folder(environ: Mapping[str, str]) -> Path | None:
 
 def places(store: Store, environ: Mapping[str, str]) -> list[Place]:
     """Where something is kept."""
-    machine = machine_folder(environ)
+    machine = machine_folder(environ, make=False)
     found = [Place("workflow", store.path), *([Place("machine", machine)] if machine is not None else [])]
     return [place for place in found if os.path.exists(place.cache / "cache.db")]
 
@@ -225,47 +235,58 @@ def document(scope: str, shelved: Shelved, *, whole: bool = False) -> dict[str, 
 
 
 def prune(
-    store: Store, environ: Mapping[str, str], now: float, *, size: int, age: float, dry_run: bool = False
+    store: Store,
+    environ: Mapping[str, str],
+    now: float,
+    *,
+    size: int,
+    age: float,
+    room: int = 0,
+    dry_run: bool = False,
+    over: str = "",
 ) -> Gone:
-    """Drop what was not used for `age` seconds, then what was used longest ago, until all has at most `size` bytes.
+    """Drop what was not used for `age` seconds, then what was used longest ago, until all has at most `size` bytes:
+    what each scope has for itself. Where it has more, `room` bytes of them are left free.
 
-    What a run that goes on has made or used stays.
+    What a run that goes on has made or used stays; the run `over` does not.
     """
-    since = live_since(store, now)
     gone: list[tuple[str, Shelved]] = []
+    left: dict[str, int] = {}
     freed = live = 0
     for place in places(store, environ):
-        # Of the machine's results we know only what was used, not by whom: those of the last hour may be in use.
-        used_by_live = since if place.scope == "workflow" else min(since, now - SELDOM)
         with _opened(place) as cache:
             rows = cache.listing() if cache is not None else None
             if cache is None or rows is None:
                 continue
-            leaving, staying, kept_alive = _choose(rows, now, size, age, used_by_live)
+            # After the rows were read: of who began between the two is seen what it uses.
+            most = size - room if _total(rows) > size else size
+            leaving, staying, kept_alive = _choose(rows, now, most, age, _in_use(place, store, now, over))
             live += kept_alive
-            gone += [(place.scope, one) for one in leaving]
-            freed += sum(one.bytes for one in leaving)
             if not dry_run:
-                cache.drop(
-                    [one.key for one in leaving if one.kept], [one.key for one in leaving if one.failure is not None]
-                )
-                cache.drop_notes(now - age)
-                freed += _sweep(place, staying, now)
-    return Gone(gone, freed, live)
+                went = cache.drop(leaving)
+                names = {(one.key, one.kept is None) for one in went}
+                staying += [one for one in leaving if (one.key, one.kept is None) not in names]
+                leaving = went
+                cache.drop_notes(now - age, {one.key for one in staying})
+            left[place.scope] = _total(staying)
+            gone += [(place.scope, one) for one in leaving]
+            freed += sum(one.bytes for one in leaving) + _sweep(place, leaving, staying, now, dry_run)
+    return Gone(gone, freed, live, left)
 
 
 def _choose(
-    rows: Iterable[Shelved], now: float, size: int, age: float, live: float
+    rows: Iterable[Shelved], now: float, size: int, age: float, in_use: Callable[[Shelved], bool]
 ) -> tuple[list[Shelved], list[Shelved], int]:
     """What goes and what stays, of rows of which those come first that were used last; and how many stay only because
-    they were used since `live`."""
+    they are in use."""
     leaving: list[Shelved] = []
     staying: list[Shelved] = []
     total = kept_alive = 0
+    seen: set[str] = set()
     for row in rows:
-        total += row.bytes
+        total += _weight(row, seen)
         is_old = now - row.used > age or total > size  # once it is full, all that is older goes
-        if is_old and row.used < live:
+        if is_old and not in_use(row):
             leaving.append(row)
         else:
             staying.append(row)
@@ -273,51 +294,115 @@ def _choose(
     return leaving, staying, kept_alive
 
 
-def _sweep(place: Place, staying: Iterable[Shelved], now: float) -> int:
-    """Remove saved files that nothing needs: no result, and no run by a link of its own. The bytes that are free."""
+def _weight(row: Shelved, seen: set[str]) -> int:
+    """The bytes of a result, without those of saved files that others have which were `seen` before it."""
+    if row.kept is None or not row.kept.saved:
+        return row.bytes
+    files: dict[str, int] = {digest: size for digest, _, size in row.kept.writes.values()}
+    twice: int = sum(size for _, _, size in row.kept.writes.values()) - sum(files[one] for one in files.keys() - seen)
+    seen.update(files)
+    return row.bytes - twice
+
+
+def _total(rows: Iterable[Shelved]) -> int:
+    seen: set[str] = set()
+    return sum(_weight(row, seen) for row in rows)
+
+
+def _in_use(place: Place, store: Store, now: float, over: str) -> Callable[[Shelved], bool]:
+    """Whether a run that goes on has made or used a result, or may have.
+
+    The keys are in the journals of those that go on. Runs that have another state folder, and share the machine's
+    results, we do not know: what was made or used in the last hour may be theirs.
+    """
+    keys = live_keys(store, over)
+    recent = now - RECENT if place.scope == "machine" else math.inf
+    return lambda row: row.key in keys or recent <= row.used <= now
+
+
+def _sweep(place: Place, gone: Iterable[Shelved], staying: Iterable[Shelved], now: float, dry_run: bool) -> int:
+    """Remove saved files that nothing needs: no result, and no run by a link of its own. The bytes of those that did
+    not belong to what has just `gone`, whose bytes are counted with it."""
     needed = {digest for row in staying if row.kept is not None for digest in row.kept.blobs}
+    counted = {digest for row in gone if row.kept is not None for digest in row.kept.blobs}
     freed = 0
     blobs = place.blobs
     for entry in blobs.entries():
         if entry.digest not in needed and entry.links == 1 and entry.mtime < now - _YOUNG:
-            blobs.remove(entry.digest)
-            freed += entry.size
-    blobs.sweep(now)
+            if not dry_run:
+                blobs.remove(entry.digest)
+            freed += entry.size if entry.digest not in counted else 0
+    if not dry_run:
+        blobs.sweep(now)
     return freed
 
 
-def live_since(store: Store, now: float) -> float:
-    """Since when the oldest run goes on of those that go on now; `now` where none does."""
+def live_keys(store: Store, over: str = "") -> set[str]:
+    """The keys of what runs that go on now, but for the run `over`, have made, work on, or were served.
+
+    Raises StateError.
+    """
     from wfctl import journal
 
     try:
         names = os.listdir(store.live)
     except OSError:
-        return now
-    since = now
+        return set()
+    keys: set[str] = set()
     for name in names:
         folder = RunFolder(name, store.runs / name)
-        try:
-            if journal.held_by(folder):
-                since = min(since, folder.workflow.stat().st_mtime)
-        except (OSError, StateError):
+        if name == over or not journal.held_by(folder):
             continue
-    return since
+        try:
+            keys.update(found.decode() for found in _KEY.findall(folder.journal.read_bytes()))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise journal.refusal("read", folder.journal, error) from None
+    return keys
 
 
-def tidy(store: Store, environ: Mapping[str, str], now: float, kept: int) -> None:
-    """Prune at the end of a run that has kept so many bytes: where that was much, or nobody has looked for an hour."""
-    size, age = limits(environ)
-    mark = store.cache / _TIDIED
+def tidy(store: Store, environ: Mapping[str, str], now: float, kept: int, over: str = "") -> None:
+    """Prune at the end of a run that has kept so many bytes of files: where all may be too much by now, or nobody has
+    looked for a day. The run `over` goes on no more, though its lock is still held."""
     try:
-        if kept < size // 20 and now - mark.stat().st_mtime < SELDOM:
+        size, age = limits(environ)
+        due = [_is_due(place, now, kept, size, age) for place in places(store, environ)]
+        if not any(due):
             return
-    except FileNotFoundError:
-        pass
-    except OSError:
-        return
+        # Some room more, so that not each run that keeps a little has to look again.
+        room = size // 10
+        gone = prune(store, environ, now, size=size, age=age, room=room, over=over)
+        for place in places(store, environ):
+            staying = min(gone.staying.get(place.scope, 0), size - room)  # more is in use, and cannot go now
+            _mark(place, int(now), staying, _database(place), 0)
+    except (OSError, StateError, UsageError):
+        return  # an aid: what cannot be removed now stays; limits that are none were told where the run began
+
+
+def _is_due(place: Place, now: float, kept: int, size: int, age: float) -> bool:
+    """Whether something may have to go. Opens no database: its size tells what became of it since the last time.
+
+    A mark says when that was, in seconds, and in bytes what stayed, the size of the database then, and what runs have
+    kept beside it since.
+    """
+    from wfctl.journal import content
+
     try:
-        mark.touch(0o600)
-        prune(store, environ, now, size=size, age=age)
-    except OSError:
-        return  # an aid: what cannot be removed now stays
+        at, staying, had, files = map(int, content(place.cache / _TIDIED, 200).split())
+    except (FileNotFoundError, ValueError):
+        return True
+    files += kept
+    _mark(place, at, staying, had, files)
+    return not 0 <= now - at < min(SELDOM, age) or staying + max(_database(place) - had, 0) + files > size
+
+
+def _mark(place: Place, *numbers: int) -> None:
+    # It need not be whole: one that is not is none.
+    fd = os.open(place.cache / _TIDIED, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(fd, "w", encoding="ascii") as file:
+        print(*numbers, file=file)
+
+
+def _database(place: Place) -> int:
+    return os.stat(place.cache / "cache.db").st_size

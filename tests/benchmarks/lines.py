@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-from tests.benchmarks import flows, queue
+from tests.benchmarks import flows, kept, queue
 from tests.benchmarks.measure import Timed, in_turn
 from tests.benchmarks.peers import PEERS
 
@@ -318,6 +318,24 @@ def requests(bench: Bench, name: str) -> list[Result]:
             server.terminate()
 
 
+def kept_size(bench: Bench, name: str) -> list[Result]:
+    """2 GiB of results where 1 GiB may stay: to keep and to find 1,000 at the end, beside the start."""
+    limit = 1024**3 // bench.shrink
+    seen = kept.fill(bench.place(name), 2 * limit, limit)
+    part = max(len(seen.puts) // 8, 1)
+    results = [
+        ratio(name, f"{what} 1,000 at first", at_most(2), figures[-part:], figures[:part])
+        for what, figures in (("keeping", seen.puts), ("finding", seen.gets))
+    ]
+    said = f"{seen.there:,} there, {seen.dropped:,} dropped, {seen.live} of {kept.LIVE} of a live run there"
+    largest = f"largest {seen.largest / limit:.2f}, tidying took at most {max(seen.tidies):.2f} s"
+    size = Result(
+        line=name, measure="database / limit", figures=[seen.bytes / limit], target=at_most(1.1),
+        note=f"{said}, {largest}",
+    )  # fmt: skip
+    return [*results, size]
+
+
 LINES: dict[str, Line] = {
     "version": start("--version", target=2),
     "help": start("--help", target=8),
@@ -337,4 +355,5 @@ LINES: dict[str, Line] = {
     "requests": requests,
     "idle": idle,
     "large": large,
+    "kept_size": kept_size,
 }

@@ -525,3 +525,19 @@ def test_an_edit_makes_the_same_nodes_run_as_under_make(
     assert run() == wanted
     if edit == "one source":
         assert "  program/words.sh  changed" in wfctl("why", "last", "compile[words]").stdout
+
+
+def test_the_folder_of_the_machine_is_made_for_those_that_use_it_and_must_be_ones_own(
+    copying: Path, wfctl: Command, flow: Flow, tmp_path: Path
+) -> None:
+    home = {"XDG_CACHE_HOME": str(tmp_path / "home")}
+    wfctl("run", "flow.yaml", env=home)
+    wfctl("plan", "flow.yaml", env=home)
+    wfctl("cache", "ls", env=home)
+    assert not (tmp_path / "home").exists()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/wfctl").symlink_to(tmp_path)
+    flow(COPY.format("{scope: machine}"))
+    ended = wfctl("run", "flow.yaml", env=home)
+    assert ended.returncode == 6
+    assert "set XDG_CACHE_HOME to one, or leave scope: machine out" in ended.stderr

@@ -10,7 +10,9 @@ from typing import Any
 
 from wfctl.renderers.text import Pen, duration, look, pad, plural, size, width_of
 
-_COLUMNS = ("key", "of", "run", "age", "used", "size")
+_COLUMNS: tuple[str, ...] = ("key", "of", "run", "age", "used", "size")
+_RUN = 2  # the column that is left out where there is little room
+_ROOM = 80
 
 
 def listing(
@@ -19,13 +21,15 @@ def listing(
     """`cache ls` for people; the last line says how much it is in all."""
     pen = Pen(max(width, 60), color, unicode)
     now = datetime.now(UTC)
-    rows = [_row(one, now, pen) for one in documents]
+    rows, head = [_row(one, now, pen) for one in documents], _COLUMNS
     if not rows:
         return "nothing is kept; a node says so with idempotency\n"
-    widths = [max(width_of(row[i]) for row in [_COLUMNS, *rows]) for i in range(len(_COLUMNS))]
-    room = pen.width - 2 - sum(widths) + widths[1] - 2 * (len(_COLUMNS) - 1)
+    if pen.width < _ROOM:
+        head, *rows = (row[:_RUN] + row[_RUN + 1 :] for row in (head, *rows))
+    widths = [max(width_of(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    room = pen.width - 2 - sum(widths) + widths[1] - 2 * (len(head) - 1)
     widths[1] = max(12, min(widths[1], room))
-    lines = [pen.paint("  " + _line(_COLUMNS, widths, pen), "dim")]
+    lines = [pen.paint("  " + _line(head, widths, pen).rstrip(), "dim")]
     for one, row in zip(documents, rows, strict=True):
         state = "failed" if one["failed"] else "cached"
         lines.append(f"{pen.paint(pen.mark(state), look(state).style)} {_line(row, widths, pen)}".rstrip())
