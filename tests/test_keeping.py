@@ -54,9 +54,16 @@ class Shelf:
         self.held[key] = node
         return Claimed(key=key, why={"word": "forced" if forced else "never"})
 
-    def ended(self, event: Any) -> None:
+    def ended(self, event: Any) -> bool:
         if isinstance(event, ev.NodeSucceeded):
             self.pending[self.key(event.node)] = event.output
+        return True
+
+    def settled(self, succeeded: bool) -> list[str]:
+        return []
+
+    def undone(self, node: str) -> None:
+        self.kept.pop(self.key(node), None)
 
     def keep(self) -> None:
         self.kept |= self.pending

@@ -241,6 +241,17 @@ class Cache:
             return None
         return sorted(found, key=lambda one: (-one.used, one.key))
 
+    def withdraw(self, key: str) -> bool:
+        """Drop the result under a key, as what it tells of was undone; whether none is there any more."""
+
+        def change() -> bool:
+            with self._database.transact():
+                for prefix in (_RESULT, _OUTPUT):
+                    self._database.delete(prefix + key, retry=False)
+            return True
+
+        return self._changed(change)
+
     def drop(self, rows: Sequence[Shelved]) -> list[Shelved]:
         """Drop what was listed: those that went. Who was made or used since it was listed stays."""
         gone: list[Shelved] = []

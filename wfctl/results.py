@@ -257,7 +257,7 @@ class Results:
         key = self._state.nodes[node].key
         for shelf in self._shelves.values():
             if shelf.cache is not None:
-                shelf.cache.drop([key])
+                shelf.cache.withdraw(key)
 
     def keep(self) -> None:
         """Keep for good what has ended."""
