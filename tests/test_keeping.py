@@ -253,7 +253,8 @@ def test_who_goes_back_to_a_checkpoint_runs_what_came_after_it_once_more() -> No
     assert run.timeline == "a[0-1] b[1-2] long[1-6] c[2-3] d[3-4]"
     back = simulate(data, run=run, checkpoint="b")
     assert sorted(ran(back)[5:]) == ["c", "d", "long"]
-    assert (back.state.status, back.state.putting_back) == ("succeeded", "b")
+    assert (back.state.status, back.state.putting_back) == ("succeeded", "")
+    assert [event.checkpoint for event in back.events if isinstance(event, ev.FilesPutBack)] == ["b"]
 
 
 def test_checkpoints_after_the_one_gone_back_to_are_made_anew() -> None:
