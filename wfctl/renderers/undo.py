@@ -4,7 +4,7 @@ Knows no run: it is given the documents that programs read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -42,14 +42,19 @@ def _analysis(document: Mapping[str, Any], pen: Pen) -> Iterator[str]:
     yield f"strategy {pen.paint(document['strategy'], 'bold')}: {pen.safe(document['why'])}"
     touched = plural(len(analysis["affected"]), "node")
     yield f"{touched} touched, {analysis['consistency']}, complexity {analysis['complexity']}"
+    yield from _apart(analysis, document["remove"], pen, "  ")
+
+
+def _apart(analysis: Mapping[str, Any], goes: Collection[str], pen: Pen, indent: str) -> Iterator[str]:
+    """What a person has to know beside what is undone; the files of those in `goes` are removed."""
     for key, one, many in (
         ("without", "says nothing of how it is undone, and stays", "say nothing of how they are undone, and stay"),
         ("kept_by_pivot", "stays, for a point of no return was passed", "stay, for a point of no return was passed"),
         ("unknown", "may have done its work or not", "may have done their work or not"),
     ):
-        if names := [name for name in analysis.get(key, ()) if key != "without" or name not in document["remove"]]:
+        if names := [name for name in analysis.get(key, ()) if key != "without" or name not in goes]:
             text = f"{_some(names, pen)} {one if len(names) == 1 else many}"
-            yield from wrap(text, max(30, pen.width - 2), initial_indent="  ", subsequent_indent="    ")
+            yield from wrap(text, max(30, pen.width - 2), initial_indent=indent, subsequent_indent=indent + "  ")
 
 
 def _some(names: Sequence[str], pen: Pen) -> str:
@@ -72,6 +77,9 @@ def standing(document: Mapping[str, Any], pen: Pen) -> list[str]:
             why = pen.clip(one["error"] or "", max(20, pen.width - 40))
             what = f"{pen.safe(one['node'])} was not undone (step {one['step']})"
             lines.append(f"    {pen.mark('undo_failed')} {what}: {why}")
+        elif one["state"] == "undoing" and one["error"]:
+            why = pen.clip(one["error"], max(20, pen.width - 40))
+            lines.append(f"    {pen.safe(one['node'])}: step {one['step']} failed and is tried again: {why}")
         elif one["how"] in ("done", "skip"):
             what = "undone by hand" if one["how"] == "done" else "left as it is"
             lines.append(f"    {pen.safe(one['node'])}: {what}, says {pen.safe(one['by'] or '')}")
@@ -81,4 +89,5 @@ def standing(document: Mapping[str, Any], pen: Pen) -> list[str]:
         lines.append(f"    left {plural(len(left) - SHOWN, 'more file')}")
     if rollback["blocked"]:
         lines.append(f"    waits for that: {_some(rollback['blocked'], pen)}")
+    lines += _apart(rollback["analysis"], [one["node"] for one in rollback["steps"]], pen, "    ")
     return lines
