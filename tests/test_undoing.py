@@ -224,3 +224,10 @@ def test_a_loser_that_is_not_undone_needs_a_person() -> None:
     assert ended(run) == ("rollback_failed", 4)
     word = ev.UndoAsked(time=0.0, node="a[1]", by="me")
     assert ended(simulate(data, run=run, undo=AS_SAID, words=[word])) == ("succeeded", 0)
+
+
+def test_retry_when_decides_whether_a_step_is_tried_again() -> None:
+    step = {"run": "undo", "retry": {"when": "${{ exit_code != 2 }}"}}
+    run = simulate(flow({"a": {"compensate": [step]}, "x": ["a"]}), fails={"x": 1}, undo_fails={"a.1": [1, 2, 0]})
+    assert undone(run) == ["a.1/1", "a.1/2"]
+    assert ended(run) == ("rollback_failed", 4)

@@ -482,11 +482,26 @@ def conclude_undo(
     return _verdict(step, after, completion, left, code)
 
 
-def undo_failed(state: RunState, name: str, number: int, retry: Retry, reason: str, error: str, now: float) -> ev.Event:
-    """What a failed try of a step means: another one, or that a person is needed."""
+def undo_failed(
+    state: RunState,
+    name: str,
+    number: int,
+    retry: Retry,
+    names: Callable[[], Mapping[str, object]],
+    problem: tuple[str, str],
+    now: float,
+) -> ev.Event:
+    """What a failed try of a step means: another one, or that a person is needed. `names` are what its `retry.when`
+    sees, `problem` the reason and the error."""
     undo = state.nodes[name].undo
     tries = undo.tries if undo is not None else 1
-    if reason in ("not_started", "expression") or tries >= retry.attempts or not state.rolls_back:
+    reason, error = problem
+    again = reason not in ("not_started", "expression") and tries < retry.attempts
+    try:
+        again = again and evaluate_condition(retry.when, names())
+    except expr.ExpressionError as wrong:
+        again, error = False, f"{error}; retry.when: {wrong}"
+    if not again:
         return ev.UndoFailed(time=now, node=name, step=number, reason=reason, error=error)
     wait = delay(state.id, f"{name}/undo", tries, retry.delay, retry.backoff, retry.max_delay, retry.jitter)
     at = round(now + wait, 6)

@@ -317,8 +317,10 @@ class Engine:
         if reason and (node in undoing.stopping or reason == "low_disk"):
             self.record(ev.UndoInterrupted(time=now, node=node, step=trial.number))
         elif reason:
-            what = f"verify: {error}" if trial.verifies else error
-            self.record(undo_failed(self.state, node, trial.number, trial.retry, reason, what, now))
+            problem = (reason, f"verify: {error}" if trial.verifies else error)
+            code = completion.code if completion.ending is Ending.EXITED else None
+            sees = {**trial.names(), "output": left.output, "exit_code": code, "error": error}
+            self.record(undo_failed(self.state, node, trial.number, trial.retry, lambda: sees, problem, now))
         elif trial.then is not None:
             try:
                 proof = trial.then()
