@@ -231,3 +231,10 @@ def test_retry_when_decides_whether_a_step_is_tried_again() -> None:
     run = simulate(flow({"a": {"compensate": [step]}, "x": ["a"]}), fails={"x": 1}, undo_fails={"a.1": [1, 2, 0]})
     assert undone(run) == ["a.1/1", "a.1/2"]
     assert ended(run) == ("rollback_failed", 4)
+
+
+def test_by_hand_one_may_go_back_once_more_than_the_workflow_does() -> None:
+    data = flow(MARKED, rollback={"strategy": "checkpoint", "max_restarts": 1})
+    run = simulate(data, fails={"x": [1, 1, 0]})
+    assert ended(run) == ("failed", 1)
+    assert ended(simulate(data, run=run, undo=AS_SAID, fails={"x": [1, 1, 0]})) == ("succeeded", 0)

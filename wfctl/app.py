@@ -19,7 +19,7 @@ from wfctl.driver import Watching, drive, fetch, keeps, pin, places
 from wfctl.errors import ExitCode, Fault, Invalid, Problem, StateError, UsageError
 from wfctl.experience import Experience
 from wfctl.history import Record
-from wfctl.noderun import DONE, WAITING_INPUT
+from wfctl.noderun import DONE, UNDOING, WAITING_INPUT
 from wfctl.plan import Plan, Request
 from wfctl.recall import Recall
 from wfctl.record import dataclass
@@ -540,6 +540,13 @@ def _secrets_again(record: Record, plan: Plan, variables: Mapping[str, str]) -> 
         raise Invalid([Fault(f"run {record.folder.id}", 0, 0, "", *words) for words in wrong.values()])
     secrets = Secrets(values)
     place_of = places(record.folder)
+    for name, run in record.state.nodes.items():
+        if run.state is UNDOING and run.undo is not None:
+            for step in record.plan.nodes[name].node.compensate or ():
+                for word, one in (("undo", step.node), ("verify", step.verify)):
+                    if one is not None and one.receives:
+                        where = place_of(name, f"{word}.{run.undo.step}.{run.undo.attempt}")
+                        secrets.scrub(where, one.receives)
     for name, received in running.items():
         if received:
             secrets.scrub(place_of(name, record.state.nodes[name].attempt), received)

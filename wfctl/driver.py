@@ -252,7 +252,7 @@ def _drive(
                 check=_check,
                 answers=ear.answers if ear is not None else lambda: (),
                 keeping=keeping,
-                undo=_undos(record, during, attempts),
+                undo=_undos(record, during, attempts, by_hand=any(_undoes(fact) for fact in facts)),
                 put_back=checkpoints.put_back,
                 save=checkpoints.save,
             )
@@ -299,10 +299,14 @@ def _ear(record: Record, watching: Watching) -> Ear | None:
     return Ear(record.folder, asking, watching.warn, fd=typing, by=who(os.environ))
 
 
-def _undos(record: Record, during: During, attempts: Attempts) -> Undos | None:
+def _undoes(fact: ev.Event) -> bool:
+    return isinstance(fact, ev.RunResumed) and bool(fact.undo)
+
+
+def _undos(record: Record, during: During, attempts: Attempts, *, by_hand: bool) -> Undos | None:
     """What undoing takes; nothing where no node says how it is undone, and no file may go."""
     state, plan = record.state, record.plan
-    if plan.rollback.strategy is None and state.undoing is None and not state.undo_wanted:
+    if plan.rollback.strategy is None and state.undoing is None and not by_hand:
         if not any(node.compensate for node in nodes_of(plan)):
             return None
     from wfctl import undos

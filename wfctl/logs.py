@@ -4,6 +4,7 @@ Knows nothing of why anything was written."""
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -67,9 +68,28 @@ def read(
                     yield from _shown(path, "" if alone else name, raw, None)
                 elif (mask := seals.mask(name)) is not None:
                     yield from _shown(path, "" if alone else name, raw, mask)
+        for path in _of_undo(record, name):
+            found = True
+            yield from _shown(path, "" if alone else name, raw, None)
     if node is not None and not found:
         state = history.node_document(record, node, record.status())["state"]
         raise UsageError(f'"{node}" has no log in run {folder.id}: it is {state}')
+
+
+def _of_undo(record: Record, node: str) -> Iterator[str]:
+    """The logs of the steps that have undone a node, and of what proved them, in their order. Those of one whose step
+    may be under way, and which has secrets, are held back."""
+    run, receives = record.state.nodes[node], record.plan.nodes[node].node.receives
+    if run.undo is None or (receives and run.state is NodeState.UNDOING):
+        return
+    folder, start = record.folder.logs, history.file_name(node)
+    for step in range(1, run.undo.step + 1):
+        for attempt in itertools.count(1):
+            paths = [f"{folder}/{start}.{word}.{step}.{attempt}.log" for word in ("undo", "verify")]
+            there = [path for path in paths if _is_there(path)]
+            if not there:
+                break
+            yield from there
 
 
 def _names(record: Record, node: str | None) -> list[str]:

@@ -335,7 +335,8 @@ def scheme_of(plan: Plan, state: RunState, by_hand: str) -> tuple[rollback.Schem
         analysis=analysis,
         checkpoints={name: one.place for name, one in state.checkpoints.items()},
         restarts=state.restarts,
-        max_restarts=plan.rollback.max_restarts,
+        # A person may go back once more than the workflow would by itself.
+        max_restarts=max(plan.rollback.max_restarts, state.restarts + 1 if by_hand else 0),
     )
     wanted = None if by_hand == AS_SAID else by_hand or None
     said = plan.rollback.strategy

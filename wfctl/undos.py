@@ -155,12 +155,12 @@ def _names(during: During, planned: Planned, run: NodeRun) -> dict[str, Any]:
                 break
         else:
             inner[path[-1]] = value
-    names: dict[str, Any] = dict(during.of(planned.id))
+    names: dict[str, Any] = _Left(planned.id, during.of(planned.id))
     live_vars = names.get("vars", {})
     names.update({root: tree.get(root, {}) for root in ("params", "env", "run")})
     names.update({root: tree[root] for root in ("item", "index", "key") if root in tree})
     names["vars"] = _Over(tree.get("vars", {}), live_vars)
-    own: dict[str, Any] = {"state": str(run.state)}
+    own: dict[str, Any] = _Left(planned.id, {"state": str(run.state)})
     for key in ("reads", "writes"):
         if getattr(planned.node, key):
             names[key] = own[key] = during.paths(planned.id, key)
@@ -169,6 +169,19 @@ def _names(during: During, planned: Planned, run: NodeRun) -> dict[str, Any]:
         names["output"] = own["output"] = during.output(planned.id)
     names["nodes"] = {**tree.get("nodes", {}), planned.node.id: own}
     return names
+
+
+class _Left(dict[str, Any]):
+    """What a node has left: it may have left no output, and an undo that names that is not to run half filled in."""
+
+    def __init__(self, node: str, known: Mapping[str, Any]) -> None:
+        super().__init__(known)
+        self._node = node
+
+    def __missing__(self, name: str) -> Any:
+        if name == "output":
+            raise expr.ExpressionError(f'"{self._node}" has left no output')
+        raise KeyError(name)
 
 
 class _Over(Mapping[str, object]):

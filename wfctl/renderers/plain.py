@@ -326,7 +326,11 @@ def ending(
     if state.status is RunStatus.INTERRUPTED:
         by = _signal_name(state.signal)
         left = sum(1 for run in state.nodes.values() if run.state not in FINAL)
-        text = f"{sign}{by} after {took}: {number(left)} of {nodes} left\n"
+        what = f"{number(left)} of {nodes} left"
+        if state.rolls_back and state.undoing is not None:
+            undone = sum(1 for name in state.undoing.wanted if state.nodes[name].state is UNDONE)
+            what = f"{number(undone)} of {plural(len(state.undoing.wanted), 'node')} undone"
+        text = f"{sign}{by} after {took}: {what}\n"
         text += f"  {pen.safe(state.halted)}\n" if state.halted else ""
         return f"{text}  go on with:  {resume_command(state.id)}\n"
     counts = ", ".join(counted(ended, _ORDER))
@@ -386,7 +390,8 @@ def _way_out(state: RunState, wrote: Wrote, pen: Pen) -> str:
 
 def _undone_lines(state: RunState, undoing: Undoing, pen: Pen) -> list[str]:
     """What was undone and what was not, and what to type next."""
-    undone = [name for name in undoing.wanted if state.nodes[name].state is UNDONE]
+    runs = {name: state.nodes[name] for name in undoing.wanted}
+    undone = [name for name, run in runs.items() if run.state is UNDONE and run.undo and run.undo.how != "skip"]
     lines = [f"  undone:      {some(undone, pen)}"] if undone else []
     failed = undoing.failed
     for name in failed[:FAILURES]:
@@ -395,6 +400,8 @@ def _undone_lines(state: RunState, undoing: Undoing, pen: Pen) -> list[str]:
         lines.append(f"  {pen.paint(pen.mark('undo_failed'), 'red')} {pen.safe(name)}  was not undone: {why}")
     if blocked := undoing.blocked:
         lines.append(f"  waits for that: {some(blocked, pen)}")
+    if kept := undoing.course.analysis.get("kept_by_pivot"):
+        lines.append(f"  stays:       {some(kept, pen)}, for the point of no return was passed")
     if failed:
         word = pen.safe(shell_word(failed[0]))
         lines.append(f"  once mended: wfctl rollback {state.id} --retry {word}")
