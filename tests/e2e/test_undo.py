@@ -1,0 +1,311 @@
+"""A run that fails is undone, as users see it: by the command, with real files, and deaths in the middle of it.
+
+Knows nothing of how the order is found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Command
+from tests.e2e.conftest import Flow, Start, Status, Until, Valid
+
+WORLD = """
+    name: world
+    rollback: {{strategy: {0}}}
+    nodes:
+      a:
+        run: echo a > a.txt; echo a >> world
+        writes: [a.txt]
+        compensate: [{{run: "sed -i /a/d world"}}]
+      b:
+        needs: [a]
+        run: echo b > b.txt; echo b >> world
+        writes: [b.txt]
+        checkpoint: {{save: [world]}}
+        compensate: [{{run: "sed -i /b/d world"}}]
+      c:
+        needs: [b]
+        run: echo c > c.txt; echo c >> world
+        writes: [c.txt]
+        compensate: [{{run: "sed -i /c/d world"}}]
+      aside:
+        needs: [a]
+        run: echo aside >> world
+        compensate: [{{run: "sed -i /aside/d world"}}]
+      fails: {{run: "test -e ready", needs: [c, aside]}}
+      end: {{run: "true", needs: [aside]}}
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """A file in which each node leaves a line, with one that was there before."""
+    (tmp_path / "world").write_text("kept\n")
+    (tmp_path / "b.txt").write_text("mine\n")
+    return tmp_path
+
+
+def lines(folder: Path) -> list[str]:
+    return (folder / "world").read_text().split()
+
+
+def there(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("*.txt")}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "code", "left", "files"),
+    [
+        ("compensate", 3, {"kept"}, {"a.txt", "b.txt", "c.txt"}),
+        ("full", 3, {"kept"}, {"b.txt"}),
+        ("none", 1, {"kept", "a", "b", "c", "aside"}, {"a.txt", "b.txt", "c.txt"}),
+        ("auto", 3, {"kept"}, {"a.txt", "b.txt", "c.txt"}),
+    ],
+)
+def test_each_strategy_leaves_the_world_as_it_says(
+    world: Path, flow: Flow, wfctl: Command, status: Status, valid: Valid,
+    strategy: str, code: int, left: set[str], files: set[str],
+) -> None:  # fmt: skip
+    flow(WORLD.format(strategy).replace("checkpoint: {save: [world]}", "checkpoint: false"))
+    ended = wfctl("run", "flow.yaml", "--keep-going", "-j", "1")
+    assert ended.returncode == code, ended.stderr
+    assert set(lines(world)) == left
+    assert there(world) == files, "what was there before stays"
+    valid("status", status())
+
+
+def test_partial_leaves_what_led_to_an_end_that_was_reached(world: Path, flow: Flow, wfctl: Command) -> None:
+    flow(WORLD.format("partial"))
+    assert wfctl("run", "flow.yaml", "--keep-going", "-j", "1").returncode == 3
+    assert set(lines(world)) == {"kept", "a", "aside"}
+
+
+def test_back_to_a_checkpoint_and_on_from_there(world: Path, flow: Flow, wfctl: Command, status: Status) -> None:
+    flow(WORLD.format("checkpoint").replace('run: "test -e ready"', 'run: "test -e ready || { touch ready; exit 1; }"'))
+    ended = wfctl("run", "flow.yaml", "-j", "1")
+    assert ended.returncode == 0, ended.stderr
+    assert set(lines(world)) >= {"kept", "a", "b", "c"}
+    assert lines(world).count("b") == 1, "it ended before the checkpoint"
+    assert lines(world).count("c") == 1, "it was undone, and ran again"
+    assert status()["nodes"]["c"]["attempts"] == 2
+
+
+def test_after_the_last_restart_the_run_has_failed(world: Path, flow: Flow, wfctl: Command, status: Status) -> None:
+    flow(WORLD.format("checkpoint"))
+    assert wfctl("run", "flow.yaml", "-j", "1").returncode == 1
+    assert status()["nodes"]["fails"]["attempts"] == 2
+
+
+TWO = """
+    name: two
+    rollback: {retry: {attempts: 2, delay: 10ms}}
+    nodes:
+      a: {run: "echo a >> world", compensate: [{run: "echo -a >> world"}]}
+      m: {run: "true", needs: [a]}
+      b:
+        needs: [m]
+        run: echo b >> world
+        compensate:
+          - run: test -e mended
+          - {run: "echo -b >> world", verify: {run: "grep -q -e -b world"}}
+      fails: {run: "false", needs: [b]}
+"""
+
+
+def test_an_undo_that_is_given_up_waits_for_a_person(world: Path, flow: Flow, wfctl: Command, status: Status) -> None:
+    flow(TWO)
+    ended = wfctl("run", "flow.yaml")
+    assert ended.returncode == 4
+    assert f"once mended: wfctl rollback {status()['id']} --retry b" in ended.stderr
+    assert "waits for that: a" in ended.stderr
+    assert lines(world) == ["kept", "a", "b"]
+    assert wfctl("resume", "last").returncode == 4, "it goes forward no more"
+    assert wfctl("rollback", "last").returncode == 4
+    (world / "mended").touch()
+    again = wfctl("rollback", "last", "--retry", "b", "--reason", "mended")
+    assert again.returncode == 3, again.stderr
+    assert lines(world) == ["kept", "a", "b", "-b", "-a"]
+    assert [one["state"] for one in status()["rollback"]["steps"]] == ["undone", "undone"]
+
+
+@pytest.mark.parametrize("word", ["--done", "--skip"])
+def test_a_person_says_what_became_of_it_with_a_reason(
+    world: Path, flow: Flow, wfctl: Command, status: Status, word: str
+) -> None:
+    flow(TWO)
+    wfctl("run", "flow.yaml")
+    silent = wfctl("rollback", "last", word, "b")
+    assert (silent.returncode, "add --reason TEXT" in silent.stderr) == (2, True)
+    wrong = wfctl("rollback", "last", word, "a", "--reason", "x")
+    assert (wrong.returncode, 'the undo of "a" was not given up; given up were: b' in wrong.stderr) == (2, True)
+    assert wfctl("rollback", "last", word, "b", "--reason", "by telephone").returncode == 3
+    assert lines(world) == ["kept", "a", "b", "-a"]
+    told = next(one for one in status()["rollback"]["steps"] if one["node"] == "b")
+    assert (told["how"], bool(told["by"])) == (word[2:], True)
+
+
+@pytest.mark.parametrize("point", ["decided", "recorded", "submitted", "completed"])
+def test_a_death_at_any_point_of_a_rollback_is_followed_by_the_rest_of_it(
+    world: Path, flow: Flow, wfctl: Command, point: str
+) -> None:
+    flow(TWO)
+    (world / "mended").touch()
+    turn = 0
+    while True:
+        turn += 1
+        (world / "world").write_text("kept\n")
+        shutil.rmtree(world / ".wfctl", ignore_errors=True)
+        ended = wfctl("run", "flow.yaml", env={"WFCTL_TEST_CRASH": f"{point}:{turn}"})
+        if ended.returncode == 3:
+            break
+        assert ended.returncode == -signal.SIGKILL
+        if wfctl("runs", "--json").stdout.strip() == "[]":
+            continue  # it had not begun
+        on = wfctl("resume", "last")
+        assert on.returncode == 3, on.stderr
+        assert list(dict.fromkeys(lines(world))) == ["kept", "a", "b", "-b", "-a"], turn
+    assert turn > 4
+
+
+def test_ctrl_c_pauses_a_rollback_and_resume_goes_on_with_it(
+    tmp_path: Path, flow: Flow, wfctl: Command, start: Start, until: Until, status: Status, unharmed: None
+) -> None:
+    flow("""
+        nodes:
+          a: {run: "true", compensate: [{run: "touch begun; test -e go || sleep 60; echo undone >> world"}]}
+          fails: {run: "false", needs: [a]}
+    """)
+    process = start("run", "flow.yaml")
+    until((tmp_path / "begun").exists, "it is being undone")
+    assert status()["state"] == "rolling_back"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, "0 of 1 node undone" in err) == (130, True), err
+    (tmp_path / "go").touch()
+    on = wfctl("resume", "last")
+    assert on.returncode == 3, on.stderr
+    assert lines(tmp_path) == ["undone"]
+
+
+def test_editing_the_file_changes_no_undo(world: Path, flow: Flow, wfctl: Command) -> None:
+    text = """
+        params: {{what: {{default: {0}}}}}
+        nodes:
+          a: {{run: "true", compensate: [{{run: "echo {1} ${{{{ params.what }}}} >> world"}}]}}
+          fails: {{run: "test -e ready", needs: [a]}}
+        rollback: {{strategy: none}}
+    """
+    flow(text.format("old", "old"))
+    assert wfctl("run", "flow.yaml").returncode == 1
+    flow(text.format("new", "new"))
+    assert wfctl("resume", "last", "--update").returncode == 1
+    assert wfctl("rollback", "last").returncode == 3
+    assert lines(world) == ["kept", "old", "old"]
+
+
+def test_a_run_that_succeeded_is_undone_by_hand_and_shown_before(
+    world: Path, flow: Flow, wfctl: Command, status: Status, valid: Valid
+) -> None:
+    flow(TWO)
+    (world / "mended").touch()
+    flow(TWO.replace('"false"', '"true"'))
+    assert wfctl("run", "flow.yaml").returncode == 0
+    before = sorted(path.name for path in (world / ".wfctl").rglob("*"))
+    shown = wfctl("rollback", "last", "--dry-run")
+    assert shown.returncode == 0
+    assert shown.stdout.index("1. b") < shown.stdout.index("run: test -e mended") < shown.stdout.index("2. a")
+    valid("undo", json.loads(wfctl("rollback", "last", "--dry-run", "--json").stdout))
+    assert sorted(path.name for path in (world / ".wfctl").rglob("*")) == before, "nothing is written"
+    assert wfctl("rollback", "last").returncode == 3
+    assert lines(world) == ["kept", "a", "b", "-b", "-a"]
+    again = wfctl("rollback", "last")
+    assert "has nothing to undo" in again.stderr
+    assert wfctl("resume", "last").returncode == 0, "what was undone runs afresh"
+    assert lines(world)[-2:] == ["a", "b"]
+
+
+def test_plan_tells_what_would_be_undone(flow: Flow, wfctl: Command, valid: Valid) -> None:
+    flow(TWO)
+    told = json.loads(wfctl("plan", "flow.yaml", "--if-fails", "fails", "--json").stdout)
+    valid("undo", {"run": "x", **told})
+    assert [[one["node"] for one in wave] for wave in told["order"]] == [["b"], ["a"]]
+    wrong = wfctl("plan", "flow.yaml", "--if-fails", "fail")
+    assert (wrong.returncode, 'did you mean "fails"?' in wrong.stderr) == (2, True)
+
+
+def test_what_may_have_been_done_and_left_no_output_is_not_undone_half_filled(
+    world: Path, flow: Flow, wfctl: Command
+) -> None:
+    flow("""
+        nodes:
+          a: {run: "kill -9 $$", stdout: json, compensate: [{run: "echo ${{ output.id }} >> world"}]}
+    """)
+    ended = wfctl("run", "flow.yaml")
+    assert ended.returncode == 4
+    assert '"a" has left no output (outcome unknown)' in ended.stderr
+    assert lines(world) == ["kept"]
+
+
+def test_a_step_has_what_its_node_has_and_one_key_for_all_tries(
+    world: Path, flow: Flow, wfctl: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "hunter2-hunter2")
+    (world / "sub").mkdir()
+    flow("""
+        secrets: [TOKEN]
+        rollback: {retry: {attempts: 3, delay: 1ms}}
+        nodes:
+          a:
+            run: "true"
+            cwd: sub
+            env: {WHO: me}
+            secrets: [TOKEN]
+            compensate: [{run: 'echo "$WHO ${#TOKEN} $TOKEN $WFCTL_IDEMPOTENCY_KEY" | tee -a ../world; test "$(wc -l < ../world)" = 3'}]
+          fails: {run: "false", needs: [a]}
+    """)  # noqa: E501
+    assert wfctl("run", "flow.yaml").returncode == 3
+    first, second = (line.split() for line in (world / "world").read_text().splitlines()[1:])
+    assert first == second
+    assert first[:2] == ["me", "15"]
+    log = wfctl("logs", "last", "a").stdout
+    assert "me 15 " in log
+    assert not [path for path in (world / ".wfctl").rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+
+
+def test_what_was_undone_is_not_served_nor_is_what_may_still_be(
+    world: Path, flow: Flow, wfctl: Command, status: Status
+) -> None:
+    text = """
+        nodes:
+          a: {run: "echo a >> world", idempotency: true, compensate: [{run: "sed -i /a/d world"}]}
+          b: {run: "test -e ready", needs: [a]}
+    """
+    flow(text)
+    assert wfctl("run", "flow.yaml").returncode == 3
+    assert "nothing is kept" in wfctl("cache", "ls").stdout
+    (world / "ready").touch()
+    assert wfctl("run", "flow.yaml").returncode == 0
+    assert wfctl("run", "flow.yaml").returncode == 0
+    assert (lines(world), status()["nodes"]["a"]["state"]) == (["kept", "a"], "cached")
+    first = wfctl("runs", "--json").stdout
+    made = [run["id"] for run in json.loads(first) if run["state"] == "succeeded"][-1]
+    assert wfctl("rollback", made).returncode == 3
+    assert wfctl("run", "flow.yaml").returncode == 0
+    assert status()["nodes"]["a"]["state"] == "succeeded"
+
+
+def test_the_order_is_undone_when_it_cannot_be_shipped(tmp_path: Path, wfctl: Command) -> None:
+    shutil.copytree(ROOT / "workflows/saga", tmp_path / "workflows/saga")
+    shutil.copy(ROOT / "workflows/order_saga.yaml", tmp_path / "workflows")
+    ended = wfctl("run", "workflows/order_saga.yaml", "-p", "carrier=on_strike")
+    assert ended.returncode == 3, ended.stderr
+    built = tmp_path / "workflows/build/saga"
+    assert json.loads((built / "charges.json").read_text()) == {}
+    assert not list(built.glob("label-*"))
+    shipped = wfctl("run", "workflows/order_saga.yaml")
+    assert (shipped.returncode, shipped.stdout) == (0, "shipped: order 1001\n"), shipped.stderr
