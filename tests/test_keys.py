@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wfctl import keys
+from wfctl import expr, keys
 
 PARTS: dict[str, Any] = {
     "kind": "run",
@@ -149,3 +149,9 @@ def test_what_is_long_is_kept_by_its_hash_and_still_told_apart() -> None:
 def test_all_files_are_kept_by_name() -> None:
     files = {f"src/{i}.c": "ab" * 32 for i in range(1000)}
     assert keys.brief({"reads": files}) == {"reads": files}
+
+
+def test_of_what_only_a_run_can_tell_there_is_no_key_yet() -> None:
+    for value in (expr.UNKNOWN, [1, {"x": expr.UNKNOWN}]):
+        with pytest.raises(expr.Unknown):
+            keys.key_of({"item": value}, "w")

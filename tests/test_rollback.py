@@ -119,7 +119,7 @@ def test_checkpoint_undoes_what_came_after_the_last_one() -> None:
 
 def test_after_so_many_restarts_checkpoint_gives_up() -> None:
     back = scheme("checkpoint", checkpoints={"b": 2}, restarts=2, max_restarts=2)
-    assert (back.undo, back.then) == ((), "failed")
+    assert (back.undo, back.then, back.checkpoint) == (("c",), "failed", "b"), "it ends where it went back to"
 
 
 def test_without_a_checkpoint_there_is_compensation() -> None:

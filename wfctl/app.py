@@ -241,8 +241,8 @@ def rollback(
         custody.end_others(store, watching.warn)
         state, by = record.state, answers.who(os.environ)
         facts = _undo_facts(record, words, by)
-        undoing = state.undoing if state.status is not RunStatus.ROLLED_BACK else None
-        if undoing is None and not _touches(record, words.strategy):
+        goes_on = state.undoing is not None and not (state.finished is not None and state.undoing.is_done)
+        if not goes_on and not _touches(record, words.strategy):
             watching.warn(f"run {folder.id} has nothing to undo")
             return Outcome(record, state.exit_code if state.exit_code is not None else ExitCode.FAILED)
         secrets = _secrets_again(record, record.plan, variables)
@@ -276,7 +276,7 @@ def _undo_facts(record: Record, words: UndoWords, by: str) -> list[ev.Event]:
 
 def _touches(record: Record, strategy: str | None) -> bool:
     scheme, _ = scheme_of(record.plan, record.state, strategy or "as said")
-    return bool(scheme.undo or scheme.remove or scheme.then == "restart")
+    return bool(scheme.undo or scheme.remove or scheme.checkpoint)
 
 
 def rollback_preview(run_id: str, store: Store, strategy: str | None) -> dict[str, Any]:

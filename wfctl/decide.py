@@ -208,6 +208,8 @@ def _roll_back(plan: Plan, state: RunState, now: float) -> Action:
         return Settle(RunStatus.ROLLBACK_FAILED)
     if undoing.course.then == "restart":
         return Record(ev.RunRestarted(time=now, checkpoint=undoing.course.checkpoint))
+    if undoing.course.checkpoint and not undoing.files_back:
+        return PutBack(undoing.course.checkpoint)
     ends = {"failed": RunStatus.FAILED, "succeeded": RunStatus.SUCCEEDED}
     return Settle(ends.get(undoing.course.then, RunStatus.ROLLED_BACK))
 
@@ -330,7 +332,7 @@ def _end(plan: Plan, state: RunState, now: float) -> Action:
             return Settle(RunStatus.SUCCEEDED)
         if not state.starts_nothing and declares(plan):
             begun = _begun(plan, state, "", now)
-            if begun.nodes or begun.remove or begun.then == "restart":
+            if begun.nodes or begun.remove or begun.checkpoint:
                 return Record(begun)
         return Settle(RunStatus.FAILED)
     status = state.settled

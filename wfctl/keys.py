@@ -89,7 +89,7 @@ def key_of(parts: Parts, workflow: str | None) -> str:
     """The key that the parts make, as 64 hexadecimal digits: the same on every machine and for every Python.
 
     It is the SHA-256 of their JSON with sorted keys, in ASCII. `workflow` is whose results are sought; None for a
-    result that all workflows share.
+    result that all workflows share. Raises Unknown where a part holds what only a run can tell.
     """
     text = _text({"format": FORMAT, "workflow": workflow, "parts": parts})
     return hashlib.sha256(text.encode("ascii")).hexdigest()
@@ -145,4 +145,8 @@ def _text(value: object) -> str:
     try:
         return _encode(value)
     except TypeError:  # names that are no text
-        return _encode(json.loads(json.dumps(value)))
+        return _encode(json.loads(json.dumps(value, default=_not_known)))
+
+
+def _not_known(value: object) -> object:
+    raise expr.Unknown("it is not known before the run")

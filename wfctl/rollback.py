@@ -174,11 +174,12 @@ def _works(point: str, before: Graph) -> bool:
 def _checkpoint(case: Case) -> Scheme:
     if not case.checkpoints:
         return _compensate(case)
-    if case.restarts >= case.max_restarts:
-        return Scheme(strategy="checkpoint", then="failed", why=f"it has gone back {_times(case.restarts)} already")
     name = max(case.checkpoints, key=case.checkpoints.__getitem__)
     later = tuple(n for n in case.analysis.with_steps if case.nodes[n].place > case.checkpoints[name])
-    return Scheme(strategy="checkpoint", undo=later, then="restart", checkpoint=name)
+    if case.restarts < case.max_restarts:
+        return Scheme(strategy="checkpoint", undo=later, then="restart", checkpoint=name)
+    why = f"the rest was run again {_times(case.restarts)} already" if case.restarts else "the rest is not run again"
+    return Scheme(strategy="checkpoint", undo=later, then="failed", checkpoint=name, why=why)
 
 
 def _auto(case: Case) -> Scheme:

@@ -561,9 +561,10 @@ class RunState:
         if event.again or event.checkpoint or event.undo:
             decided = False
         goes_on = self.undoing is not None and not decided and not (event.again or event.checkpoint)
-        undoes = bool(event.undo) or (goes_on and self.status is not RunStatus.ROLLED_BACK)
+        over = self.undoing is not None and self.finished is not None and self.undoing.is_done
+        undoes = bool(event.undo) or (goes_on and not over)
         self.by_hand = undoes and (self.settled is not None or (self.by_hand and self.undoing is not None))
-        self.undo_wanted = event.undo if self.undoing is None or self.status is RunStatus.ROLLED_BACK else ""
+        self.undo_wanted = event.undo if self.undoing is None or over else ""
         self.status = RunStatus.RUNNING
         if self.error == self.halted:
             self.error = ""
@@ -654,6 +655,8 @@ class RunState:
 
     def _files_put_back(self, event: ev.FilesPutBack) -> None:
         self.putting_back = ""
+        if self.undoing is not None:
+            self.undoing.files_back = True
 
     def _checkpoint_saved(self, event: ev.CheckpointSaved) -> None:
         self.checkpoints.pop(event.node, None)

@@ -67,6 +67,7 @@ class Undoing:
         self._state = state
         self.course = course
         self._by_steps, self._by_removal = frozenset(course.nodes), frozenset(course.remove)
+        self.files_back = False  # those of the checkpoint are as they were
         self.running: dict[str, None] = {}
         self.stopping: set[str] = set()  # of them, those that were told to end; no fact
         self._queue: deque[str] = deque()

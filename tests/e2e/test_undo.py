@@ -5,14 +5,22 @@ Knows nothing of how the order is found."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import ROOT, Command
 from tests.e2e.conftest import Flow, Start, Status, Until, Valid
+from tests.helpers import processes
+
+if TYPE_CHECKING:
+    from tests.helpers.postgres import Database
 
 WORLD = """
     name: world
@@ -164,7 +172,7 @@ def test_a_death_at_any_point_of_a_rollback_is_followed_by_the_rest_of_it(
         if ended.returncode == 3:
             break
         assert ended.returncode == -signal.SIGKILL
-        if wfctl("runs", "--json").stdout.strip() == "[]":
+        if not any(path.stat().st_size for path in world.glob(".wfctl/runs/*/journal.jsonl")):
             continue  # it had not begun
         on = wfctl("resume", "last")
         assert on.returncode == 3, on.stderr
@@ -299,13 +307,88 @@ def test_what_was_undone_is_not_served_nor_is_what_may_still_be(
     assert status()["nodes"]["a"]["state"] == "succeeded"
 
 
-def test_the_order_is_undone_when_it_cannot_be_shipped(tmp_path: Path, wfctl: Command) -> None:
-    shutil.copytree(ROOT / "workflows/saga", tmp_path / "workflows/saga")
-    shutil.copy(ROOT / "workflows/order_saga.yaml", tmp_path / "workflows")
+# The examples
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> Path:
+    """A copy of the workflows that come with the project; where they write."""
+    shutil.copytree(ROOT / "workflows", tmp_path / "workflows", ignore=shutil.ignore_patterns("build", ".wfctl"))
+    return tmp_path / "workflows/build"
+
+
+def stock(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "saga/shop.sqlite")) as shop:
+        (found,) = shop.execute("SELECT pieces FROM stock").fetchone()
+        return int(found)
+
+
+def test_an_order_is_undone_when_it_cannot_be_shipped(examples: Path, wfctl: Command) -> None:
     ended = wfctl("run", "workflows/order_saga.yaml", "-p", "carrier=on_strike")
     assert ended.returncode == 3, ended.stderr
-    built = tmp_path / "workflows/build/saga"
-    assert json.loads((built / "charges.json").read_text()) == {}
-    assert not list(built.glob("label-*"))
+    assert json.loads((examples / "saga/charges.json").read_text()) == {}
+    assert (stock(examples), list(examples.glob("saga/label-*"))) == (10, [])
     shipped = wfctl("run", "workflows/order_saga.yaml")
     assert (shipped.returncode, shipped.stdout) == (0, "shipped: order 1001\n"), shipped.stderr
+    assert stock(examples) == 8
+
+
+def test_money_that_is_not_given_back_waits_for_a_person(examples: Path, wfctl: Command, tmp_path: Path) -> None:
+    words = ("-p", "carrier=on_strike", "-p", "refunds=closed")
+    try:
+        ended = wfctl("run", "workflows/order_saga.yaml", *words)
+        assert ended.returncode == 4, ended.stderr
+        assert stock(examples) == 8, "what it depends on waits with it"
+        (examples / "saga/charges.open").touch()
+        assert wfctl("rollback", "last", "--retry", "charge").returncode == 3
+        assert json.loads((examples / "saga/charges.json").read_text()) == {}
+        assert stock(examples) == 10
+    finally:  # the service goes on, for its refunds were still to come
+        processes.kill([process for process in processes.of_folder(tmp_path) if "pay.py" in process.command])
+
+
+def test_a_migration_that_loses_rows_is_taken_back(examples: Path, wfctl: Command) -> None:
+    ended = wfctl("run", "workflows/migrate.yaml", "-p", "breaks=true")
+    assert ended.returncode == 3, ended.stderr
+    with closing(sqlite3.connect(examples / "migrate/people.sqlite")) as people:
+        assert people.execute("SELECT * FROM people WHERE id = 3").fetchall() == [(3, "Edsger Dijkstra")]
+        assert people.execute("SELECT count(*) FROM people").fetchone() == (4,)
+    assert wfctl("run", "workflows/migrate.yaml").stdout == "people: 4\n"
+
+
+def test_a_migration_of_postgresql_is_taken_back(examples: Path, wfctl: Command, postgres: Database) -> None:
+    words = ("run", "workflows/migrate.yaml", "-p", f"db={postgres.url}")
+    programs = {"PATH": f"{postgres.server.bin}:{os.environ['PATH']}"}  # to dump, and to restore
+    ended = wfctl(*words, "-p", "breaks=true", env=programs)
+    assert ended.returncode == 3, ended.stderr
+    assert postgres.execute("SELECT id, name FROM people WHERE id = 3") == [(3, "Edsger Dijkstra")]
+    assert wfctl(*words, env=programs).stdout == "people: 4\n"
+
+
+@pytest.mark.parametrize(("well", "code", "live"), [("now", 0, "v8"), ("later", 0, "v8"), ("never", 1, "v7")])
+def test_a_release_that_is_not_well_is_switched_back(
+    examples: Path, wfctl: Command, well: str, code: int, live: str
+) -> None:
+    assert wfctl("run", "workflows/deploy.yaml").returncode == 0
+    (examples / "deploy/settings.txt").write_text("workers: 3\n")
+    ended = wfctl("run", "workflows/deploy.yaml", "-p", "release=v8", "-p", f"well={well}")
+    assert ended.returncode == code, ended.stderr
+    assert (examples / "deploy/current").readlink() == Path(f"releases/{live}")
+    settings = (examples / "deploy/settings.txt").read_text()
+    assert settings == ("workers: 3\n" if well == "never" else "workers: 4\n")
+
+
+FLOWS = {
+    "bio.yaml": (),
+    "bluegreen.yaml": ("-p", "image=app:1", "-p", "environment=staging"),
+    "scrape.yaml": (),
+    "sweep.yaml": (),
+}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_flows_as_we_want_to_write_them_load_and_are_drawn(shared: Path, wfctl: Command, name: str) -> None:
+    flow = shared / "examples/flows" / name
+    for words in (("validate",), ("graph",), ("plan", *FLOWS[name])):
+        ended = wfctl(words[0], str(flow), *words[1:])
+        assert ended.returncode == 0, ended.stderr
