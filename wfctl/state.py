@@ -40,7 +40,7 @@ from wfctl.policy import POLICIES
 from wfctl.ready import Ready
 from wfctl.record import dataclass
 from wfctl.trigger import TRIGGERS
-from wfctl.undoing import Undoing, course_of
+from wfctl.undoing import UNDO_FACTS, Undoing, course_of
 
 if TYPE_CHECKING:
     from wfctl.turns import Turns
@@ -611,35 +611,6 @@ class RunState:
         self.undo_wanted = ""
         self.undoing = Undoing(self, course_of(event))
 
-    def _undo_started(self, event: ev.UndoStarted) -> None:
-        self._undo().started(event.node, event.attempt)
-
-    def _undo_step_done(self, event: ev.UndoStepDone) -> None:
-        self._undo().step_done(event.node)
-
-    def _undo_retrying(self, event: ev.UndoRetrying) -> None:
-        self._undo().retrying(event.node, event.retry_at, event.reason, event.error)
-
-    def _undo_failed(self, event: ev.UndoFailed) -> None:
-        self._undo().gave_up(event.node, event.reason, event.error)
-
-    def _undo_interrupted(self, event: ev.UndoInterrupted) -> None:
-        self._undo().interrupted(event.node)
-
-    def _undo_asked(self, event: ev.UndoAsked) -> None:
-        self._undo().asked_again(event.node)
-
-    def _node_undone(self, event: ev.NodeUndone) -> None:
-        self._undo().undone(event.node)
-        undo = self.nodes[event.node].undo
-        assert undo is not None
-        undo.how, undo.by, undo.removed, undo.left = event.how, event.by, event.removed, event.left
-
-    def _undo(self) -> Undoing:
-        if self.undoing is None:
-            raise Bug("an undo without a rollback")
-        return self.undoing
-
     def _run_restarted(self, event: ev.RunRestarted) -> None:
         """What came after a checkpoint is undone, and all that has ended since begins anew."""
         self.restarts += 1
@@ -921,23 +892,13 @@ class RunState:
                     self.to_stop(name, reason)
 
 
-_BESIDE = (
-    ev.TransactionEnded, ev.CheckpointSaved, ev.UndoStarted, ev.UndoStepDone, ev.UndoRetrying, ev.UndoFailed,
-    ev.UndoInterrupted, ev.UndoAsked, ev.NodeUndone,
-)  # fmt: skip
+_BESIDE = (ev.TransactionEnded, ev.CheckpointSaved, *UNDO_FACTS)
 """Facts of a node that has ended: they are no move of it."""
 
 _RUN_FACTS: Mapping[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.RunStarted: RunState._run_started,
     ev.RunResumed: RunState._run_resumed,
     ev.RollbackBegun: RunState._rollback_begun,
-    ev.UndoStarted: RunState._undo_started,
-    ev.UndoStepDone: RunState._undo_step_done,
-    ev.UndoRetrying: RunState._undo_retrying,
-    ev.UndoFailed: RunState._undo_failed,
-    ev.UndoInterrupted: RunState._undo_interrupted,
-    ev.UndoAsked: RunState._undo_asked,
-    ev.NodeUndone: RunState._node_undone,
     ev.RunRestarted: RunState._run_restarted,
     ev.FilesPutBack: RunState._files_put_back,
     ev.CheckpointSaved: RunState._checkpoint_saved,
@@ -950,6 +911,7 @@ _RUN_FACTS: Mapping[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.TransactionEnded: RunState._transaction_ended,
     ev.RunSettled: RunState._run_settled,
     ev.RunFinished: RunState._run_finished,
+    **UNDO_FACTS,
 }
 
 _NODE_FACTS: Mapping[type[ev.Event], Callable[[RunState, NodeRun, Planned, Any], None]] = {

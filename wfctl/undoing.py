@@ -5,11 +5,13 @@ Knows no job and no clock: it is told what has happened. Only `RunState` and `de
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
+from wfctl import events as ev
 from wfctl import instances, rollback
+from wfctl.errors import Bug
 from wfctl.noderun import (
     CACHED,
     CANCELLED,
@@ -27,7 +29,6 @@ from wfctl.noderun import (
 from wfctl.record import dataclass
 
 if TYPE_CHECKING:
-    from wfctl import events as ev
     from wfctl.plan import Plan, Planned
     from wfctl.state import RunState
 
@@ -313,6 +314,31 @@ def touched(state: RunState) -> dict[str, rollback.Touched]:
             **said(planned),
         )
     return found
+
+
+def _of(state: RunState) -> Undoing:
+    if state.undoing is None:
+        raise Bug("an undo without a rollback")
+    return state.undoing
+
+
+def _undone(state: RunState, event: ev.NodeUndone) -> None:
+    _of(state).undone(event.node)
+    undo = state.nodes[event.node].undo
+    assert undo is not None
+    undo.how, undo.by, undo.removed, undo.left = event.how, event.by, event.removed, event.left
+
+
+UNDO_FACTS: Mapping[type[ev.Event], Callable[[RunState, Any], None]] = {
+    ev.UndoStarted: lambda state, event: _of(state).started(event.node, event.attempt),
+    ev.UndoStepDone: lambda state, event: _of(state).step_done(event.node),
+    ev.UndoRetrying: lambda state, e: _of(state).retrying(e.node, e.retry_at, e.reason, e.error),
+    ev.UndoFailed: lambda state, event: _of(state).gave_up(event.node, event.reason, event.error),
+    ev.UndoInterrupted: lambda state, event: _of(state).interrupted(event.node),
+    ev.UndoAsked: lambda state, event: _of(state).asked_again(event.node),
+    ev.NodeUndone: _undone,
+}
+"""What each fact of an undo changes."""
 
 
 AS_SAID = "as said"
