@@ -166,7 +166,7 @@ class Undoing:
         if node not in self._by_steps:
             return 0
         undoable = self._state.nodes[node].undoable
-        return int(undoable["steps"]) if undoable else 0
+        return int(undoable.get("steps", 0)) if undoable else 0
 
     def removes(self, node: str) -> bool:
         """Whether what a node has written goes as well."""
@@ -296,6 +296,13 @@ def if_fails(plan: Plan, node: str) -> tuple[rollback.Scheme, rollback.Analysis]
     return rollback.choose(plan.rollback.strategy, None, case), analysis
 
 
+def _answer(planned: Planned, run: NodeRun) -> str:
+    """How a node that has run is undone: by the steps that it had when it began, whatever the file says by now."""
+    if run.undoable and run.undoable.get("steps"):
+        return "steps"
+    return "none" if planned.node.compensate == () else ""
+
+
 def touched(state: RunState) -> dict[str, rollback.Touched]:
     """The nodes of a run as a rollback sees them."""
     found = {}
@@ -311,7 +318,7 @@ def touched(state: RunState) -> dict[str, rollback.Touched]:
             unknown=run.unknown and was is not SUCCEEDED,
             prepared=bool(run.prepared) or run.rolled_back,
             place=run.place,
-            **said(planned),
+            **{**said(planned), "answer": _answer(planned, run)},
         )
     return found
 

@@ -216,6 +216,22 @@ def test_editing_the_file_changes_no_undo(world: Path, flow: Flow, wfctl: Comman
     assert lines(world) == ["kept", "old", "old"]
 
 
+def test_steps_that_came_later_undo_nothing_that_was_done_before(
+    world: Path, flow: Flow, wfctl: Command, status: Status
+) -> None:
+    text = """
+        nodes:
+          a: {{run: "true"{0}}}
+          fails: {{run: "test -e ready", needs: [a]}}
+    """
+    flow(text.format(""))
+    assert wfctl("run", "flow.yaml").returncode == 1
+    flow(text.format(', compensate: [{run: "echo undone >> world"}]'))
+    assert wfctl("resume", "last", "--update").returncode == 1
+    assert lines(world) == ["kept"]
+    assert status()["nodes"]["a"]["state"] == "succeeded"
+
+
 def test_a_run_that_succeeded_is_undone_by_hand_and_shown_before(
     world: Path, flow: Flow, wfctl: Command, status: Status, valid: Valid
 ) -> None:
