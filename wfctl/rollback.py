@@ -31,7 +31,7 @@ class Touched:
     prepared: bool = False
     """It has a prepared transaction, which is rolled back by itself."""
     place: int = 0
-    """Of its end, among all events."""
+    """Of its end, among all events, from 1; 0 where no end of it was seen."""
     wrote: bool = False
 
     @property
@@ -45,10 +45,14 @@ class Touched:
             return True
         return self.state != "cached" and (self.unknown or (self.failed and self.attempted))
 
+    def is_later(self, place: int) -> bool:
+        """Whether it ended after that event. What was interrupted may still have worked then: it did not end before."""
+        return not self.place or self.place > place
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
-    """What a failure has touched; ids, in the order in which the nodes ended."""
+    """What a failure has touched; ids, in the order in which the nodes ended, those without a seen end last."""
 
     failed: tuple[str, ...]
     affected: tuple[str, ...]
@@ -77,7 +81,7 @@ Graph = Mapping[str, Sequence[str]]
 
 def analyse(nodes: Mapping[str, Touched], before: Graph) -> Analysis:
     """What has been touched, and whether all of it says how it is undone."""
-    order = sorted(nodes, key=lambda name: nodes[name].place)
+    order = sorted(nodes, key=lambda name: (not nodes[name].place, nodes[name].place))
     passed = [name for name in order if nodes[name].pivot and nodes[name].state == "succeeded"]
     led = _reached(passed, before) if passed else set()
     kept = tuple(name for name in order if name in led)
@@ -172,19 +176,26 @@ def _works(point: str, before: Graph) -> bool:
 
 
 def _checkpoint(case: Case) -> Scheme:
-    if not case.checkpoints:
+    name = _way_back(case)
+    if not name:
         return _compensate(case)
-    name = max(case.checkpoints, key=case.checkpoints.__getitem__)
-    later = tuple(n for n in case.analysis.with_steps if case.nodes[n].place > case.checkpoints[name])
+    later = tuple(n for n in case.analysis.with_steps if case.nodes[n].is_later(case.checkpoints[name]))
     if case.restarts < case.max_restarts:
         return Scheme(strategy="checkpoint", undo=later, then="restart", checkpoint=name)
     why = f"the rest was run again {_times(case.restarts)} already" if case.restarts else "the rest is not run again"
     return Scheme(strategy="checkpoint", undo=later, then="failed", checkpoint=name, why=why)
 
 
+def _way_back(case: Case) -> str:
+    """The last checkpoint; none where something has ended since that stays because of a pivot: it would run again."""
+    name = max(case.checkpoints, key=case.checkpoints.__getitem__, default="")
+    stays = max((case.nodes[n].place for n in case.analysis.kept_by_pivot), default=0)
+    return name if name and case.checkpoints[name] > stays else ""
+
+
 def _auto(case: Case) -> Scheme:
     analysis = case.analysis
-    if analysis.complexity == "high" and case.checkpoints and case.restarts < case.max_restarts:
+    if analysis.complexity == "high" and _way_back(case):
         return _checkpoint(case)
     if any(one.answer == "steps" for one in case.nodes.values()):
         return _compensate(case)
@@ -216,12 +227,12 @@ def choose(said: str | None, by_hand: str | None, case: Case) -> Scheme:
     elif said:
         why = "as the workflow says"
     else:
-        why = "some nodes say how they are undone" if declared else "no node says how it is undone"
+        why = "some nodes say how they are undone" if declared else "nothing that ran says how it is undone"
     if scheme.strategy != name and name == "auto":
         found = case.analysis
         why = f"chosen for {len(found.affected)} affected, {found.consistency}, of {found.complexity} complexity"
     elif scheme.strategy != name:
-        why = f"{why}; there is no {name} to go back to"
+        why = f"{why}; there is no {name} to go back to" + (" since the pivot" if case.checkpoints else "")
     return replace(scheme, why=f"{why}; {scheme.why}" if scheme.why else why)
 
 
@@ -234,10 +245,16 @@ def _times(count: int) -> str:
 
 class Order:
     """The order in which nodes are undone: each after all that came after it. What is not to be undone is passed
-    through at once. Costs as much as there are edges, once for all."""
+    through at once. Costs as much as there are edges, once for all.
 
-    def __init__(self, wanted: Collection[str], before: Graph) -> None:
+    Where it is given what was `executed`, a path through another node that does work holds nothing up."""
+
+    def __init__(self, wanted: Collection[str], before: Graph, executed: Collection[str] | None = None) -> None:
         self._wanted = frozenset(wanted)
+        self._gone: set[str] = set()
+        if executed is not None:
+            ran = self._wanted.union(executed)
+            before = {p: needs if p in ran or not _works(p, before) else () for p, needs in before.items()}
         self._before = before
         self._left = {point: len(points) for point, points in graph.successors(before).items()}
         self._start = self._pass([point for point, left in self._left.items() if not left])
@@ -247,8 +264,12 @@ class Order:
         return list(self._start)
 
     def undone(self, name: str) -> list[str]:
-        """Those that may be undone now that this one is."""
-        return self._pass(self._freed(name))
+        """Those that may be undone now that this one is. To hear it twice, or too early, sets nothing free that has to
+        wait for another."""
+        if name in self._gone:
+            return []
+        self._gone.add(name)
+        return [] if self._left[name] else self._pass(self._freed(name))
 
     def blocked_by(self, names: Collection[str]) -> set[str]:
         """Those that wait because these were not undone."""
@@ -264,12 +285,12 @@ class Order:
         return waves
 
     def _pass(self, points: list[str]) -> list[str]:
-        """The nodes that are reached from points that nothing holds up, through all that is not to be undone."""
+        """The nodes that are reached from points that nothing holds up, through all that is not to be undone now."""
         found = []
         todo = deque(points)
         while todo:
             point = todo.popleft()
-            if point in self._wanted:
+            if point in self._wanted and point not in self._gone:
                 found.append(point)
             else:
                 todo += self._freed(point)
@@ -286,8 +307,9 @@ class Order:
 
 def if_fails(node: str, nodes: Mapping[str, Touched], before: Graph) -> dict[str, Touched]:
     """What a rollback would see if this node failed, after all that does not come after it had succeeded: what is
-    unordered with it may have, and is taken to."""
+    unordered with it may have, and is taken to. They end in an order of the graph: that of the file means nothing."""
     later = _reached([node], graph.successors(before))
-    found = {n: replace(one, state="succeeded", place=i) for i, (n, one) in enumerate(nodes.items()) if n not in later}
-    found[node] = replace(nodes[node], state="failed", place=len(nodes))
+    ended = [name for name in graph.order(before) if name in nodes and name not in later]
+    found = {name: replace(nodes[name], state="succeeded", place=i) for i, name in enumerate(ended, 1)}
+    found[node] = replace(nodes[node], state="failed", place=len(ended) + 1)
     return found
