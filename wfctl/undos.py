@@ -133,7 +133,7 @@ _GONE = object()
 
 def _value(path: tuple[str, ...], names: Mapping[str, Any], planned: Planned) -> Any:
     """What a path leads to; `_GONE` where that is the node's own, a secret, or not there."""
-    if path[0] in (*OWN, "secrets", "reads", "writes") or path[:2] == ("nodes", planned.node.id):
+    if path[0] in (*OWN, "secrets") or path[:2] == ("nodes", planned.node.id):
         return _GONE
     try:
         value: Any = names[path[0]]
@@ -162,7 +162,9 @@ def _names(during: During, planned: Planned, run: NodeRun) -> dict[str, Any]:
     names["vars"] = _Over(tree.get("vars", {}), live_vars)
     own: dict[str, Any] = _Left(planned.id, {"state": str(run.state)})
     for key in ("reads", "writes"):
-        if getattr(planned.node, key):
+        if key in tree:
+            names[key] = own[key] = tree[key]
+        elif getattr(planned.node, key):
             names[key] = own[key] = during.paths(planned.id, key)
     names.update(exit_code=run.exit_code, error=run.error, attempt=run.attempt)
     if run.state is SUCCEEDED or (run.state in UNDOS and not run.reason and not run.error):
