@@ -210,12 +210,46 @@ def test_the_whole_of_it_is_no_dearer_for_each_node_than_running() -> None:
     assert ended(run) == ("rolled_back", 3)
 
 
-def test_who_lost_a_race_is_undone_before_the_run_ends() -> None:
-    data = flow({"a": {**BACK, "for_each": [1, 2], "collect": "first"}, "b": ["a"]})
-    run = simulate(data, seconds={"a[0]": 1, "a[1]": 9})
-    assert undone(run) == ["a[1].1/1"]
-    assert run.ended == {"a": "ok", "a[0]": "ok", "a[1]": "undone:superseded", "b": "ok"}
+RACE = flow({"a": {**BACK, "for_each": [1, 2, 3], "collect": "first"}, "b": ["a"], "c": ["b"]})
+TOOK: dict[str, float] = {"a[0]": 1, "a[1]": 9, "a[2]": 9}
+
+
+def test_who_lost_a_race_is_undone_at_once_and_the_run_goes_on_behind_it() -> None:
+    run = simulate(RACE, seconds=TOOK)
+    assert sorted(undone(run)) == ["a[1].1/1", "a[2].1/1"]
+    assert run.attempts.index("c/1") > max(run.attempts.index(f"undo {one}") for one in undone(run))
+    assert run.ended["a[1]"] == "undone:superseded"
     assert ended(run) == ("succeeded", 0)
+
+
+@pytest.mark.parametrize("point", ["decided", "recorded", "submitted", "completed"])
+def test_after_a_crash_a_loser_is_undone_and_never_runs_again(point: str) -> None:
+    whole, turn = simulate(RACE, seconds=TOOK), 1
+    while True:
+        at = CrashAt(point, turn)
+        run = simulate(RACE, seconds=TOOK, crash=at)
+        if at.passed < turn:
+            break
+        turn += 1
+        kept = [one for one in run.journal.kept if one["event"] == "rollback_begun"]
+        if kept and run.journal.kept[-1]["event"] != "run_finished":
+            on = simulate(RACE, seconds=TOOK, run=run)
+            assert (on.ended, ended(on)) == (whole.ended, ended(whole)), turn
+    assert turn > 3
+
+
+def test_a_failure_after_a_race_undoes_the_winner_and_no_loser_twice() -> None:
+    run = simulate(RACE, seconds=TOOK, fails={"c": 1})
+    assert sorted(undone(run)) == ["a[0].1/1", "a[1].1/1", "a[2].1/1"]
+    assert ended(run) == ("rolled_back", 3)
+
+
+def test_a_signal_while_losers_are_undone_ends_the_run_and_resume_goes_on() -> None:
+    run = simulate(RACE, seconds=TOOK, signals=[(1.5, 2)])
+    assert ended(run) == ("interrupted", 130)
+    on = simulate(RACE, run=run, seconds=TOOK)
+    assert ended(on) == ("succeeded", 0)
+    assert on.ended["a[2]"] == "undone:superseded"
 
 
 def test_a_loser_that_is_not_undone_needs_a_person() -> None:

@@ -16,7 +16,7 @@ from wfctl.jobs import Answer, Completion, Ending
 from wfctl.question import REJECT
 from wfctl.record import dataclass
 from wfctl.state import NOT_DONE, RunState, RunStatus
-from wfctl.undoing import declares, scheme_of, superseded
+from wfctl.undoing import SUPERSEDED, declares, scheme_of
 
 if TYPE_CHECKING:
     from wfctl.node import Node, Retry
@@ -173,27 +173,32 @@ def _way_back(plan: Plan, state: RunState, now: float) -> Action | None:
     """What is next where the run goes back, or its transactions are ended: nothing else happens meanwhile."""
     if state.putting_back:
         return PutBack(state.putting_back)
-    if state.rolls_back:
-        return _roll_back(plan, state, now)
+    if state.rolls_back and (action := _roll_back(plan, state, now)) is not None:
+        return action
+    if state.losers and state.settled is None and not state.starts_nothing:
+        return Record(_losers_undone(state, now))
     if state.prepared and (state.committing or state.settled in NOT_DONE):
         return _transaction(state, now)
     return None
 
 
-def _roll_back(plan: Plan, state: RunState, now: float) -> Action:
-    """What is next in a rollback: steps whose turn it is, as many at once as nodes may run; then its end."""
+def _roll_back(plan: Plan, state: RunState, now: float) -> Action | None:
+    """What is next in a rollback: steps whose turn it is, as many at once as nodes may run; then its end. None where
+    the run goes on behind it."""
     undoing = state.undoing
     if undoing is None or state.undo_wanted:
         return Record(_begun(plan, state, state.undo_wanted, now))
     if state.starts_nothing:
         if (node := undoing.next_to_stop()) is not None:
             return Stop(node)
-        if undoing.running:
+        if undoing.running or state.running:
             return Wait(None)
+        if undoing.is_aside:
+            return None
         code = exit_code(RunStatus.INTERRUPTED, state.signal, halted=bool(state.halted))
         failed = tuple(state.failed_for_good)
         return Record(ev.RunFinished(time=now, state=RunStatus.INTERRUPTED, exit_code=code, failed=failed))
-    if len(undoing.running) < plan.concurrency and (node := undoing.next_ready(now)) is not None:
+    if len(undoing.running) + len(state.running) < plan.concurrency and (node := undoing.next_ready(now)) is not None:
         undo = state.nodes[node].undo
         step = 1 if undo is None else undo.step
         if step <= undoing.steps(node):
@@ -202,22 +207,25 @@ def _roll_back(plan: Plan, state: RunState, now: float) -> Action:
             return RemoveFiles(node)
         return Record(ev.NodeUndone(time=now, node=node))
     at = undoing.next_retry()
-    if undoing.running or at is not None:
+    if undoing.running or at is not None or state.running:
         return Wait(at)
+    if undoing.is_aside:
+        return None
     if not undoing.is_done:
         return Settle(RunStatus.ROLLBACK_FAILED)
     if undoing.course.then == "restart":
         return Record(ev.RunRestarted(time=now, checkpoint=undoing.course.checkpoint))
     if undoing.course.checkpoint and not undoing.files_back:
         return PutBack(undoing.course.checkpoint)
-    ends = {"failed": RunStatus.FAILED, "succeeded": RunStatus.SUCCEEDED}
-    return Settle(ends.get(undoing.course.then, RunStatus.ROLLED_BACK))
+    return Settle(RunStatus.FAILED if undoing.course.then == "failed" else RunStatus.ROLLED_BACK)
 
 
-def _losers_undone(losers: tuple[str, ...], now: float) -> ev.RollbackBegun:
-    """A run that succeeds undoes what its races have left: items that were ended as another had won."""
+def _losers_undone(state: RunState, now: float) -> ev.RollbackBegun:
+    """What races have left is undone at once: items that were ended as another had won. Nothing else begins then."""
+    before = tuple(state.undoing.wanted) if state.undoing is not None and state.undoing.is_aside else ()
     why = "another item had won before these were done"
-    return ev.RollbackBegun(time=now, strategy="superseded", then="succeeded", nodes=losers, why=why)
+    nodes = (*before, *state.losers)
+    return ev.RollbackBegun(time=now, strategy=SUPERSEDED, then="go on", nodes=nodes, why=why)
 
 
 def _begun(plan: Plan, state: RunState, by_hand: str, now: float) -> ev.RollbackBegun:
@@ -327,9 +335,8 @@ def _end(plan: Plan, state: RunState, now: float) -> Action:
         if state.open["nodes"]:
             return Settle(RunStatus.INTERRUPTED)
         if not state.failing:
-            if (losers := superseded(state)) and state.undoing is None and not state.starts_nothing:
-                return Record(_losers_undone(losers, now))
-            return Settle(RunStatus.SUCCEEDED)
+            given_up = state.undoing is not None and state.undoing.failed
+            return Settle(RunStatus.ROLLBACK_FAILED if given_up else RunStatus.SUCCEEDED)
         if not state.starts_nothing and declares(plan):
             begun = _begun(plan, state, "", now)
             if begun.nodes or begun.remove or begun.checkpoint:

@@ -237,8 +237,9 @@ class Engine:
 
     def _stopped(self, node: str) -> str:
         """The job that is to be ended of a node: its attempt, or a step of its undo."""
-        if self.state.rolls_back and self.state.undoing is not None:
-            self.state.undoing.stopping.add(node)
+        undoing = self.state.undoing
+        if undoing is not None and node in undoing.running:
+            undoing.stopping.add(node)
             return next(job_id for job_id, trial in self._trials.items() if trial.node == node)
         self.state.stop_asked(node)
         return self._job_id(node, self.state.nodes[node].attempt)

@@ -40,7 +40,7 @@ from wfctl.policy import POLICIES
 from wfctl.ready import Ready
 from wfctl.record import dataclass
 from wfctl.trigger import TRIGGERS
-from wfctl.undoing import UNDO_FACTS, Undoing, course_of
+from wfctl.undoing import UNDO_FACTS, Undoing, course_of, is_loser
 
 if TYPE_CHECKING:
     from wfctl.turns import Turns
@@ -236,7 +236,10 @@ class RunState:
     @property
     def rolls_back(self) -> bool:
         """Whether it is being undone, or is to be: nothing else happens meanwhile."""
-        return bool(self.undo_wanted) or (self.undoing is not None and self.settled is None)
+        if self.undo_wanted:
+            return True
+        undoing = self.undoing if self.settled is None else None
+        return undoing is not None and not (undoing.is_aside and undoing.is_at_rest)
 
     def next_to_look(self) -> str | None:
         """A ready node of which a result may be kept."""
@@ -516,6 +519,8 @@ class RunState:
         run.finished = event.time
         run.seconds = event.seconds
         run.reason = event.reason
+        if is_loser(run):
+            self.losers.append(planned.id)
 
     def _node_skipped(self, run: NodeRun, planned: Planned, event: ev.NodeSkipped) -> None:
         run.finished = event.time
@@ -560,7 +565,8 @@ class RunState:
             decided = True
         if event.again or event.checkpoint or event.undo:
             decided = False
-        goes_on = self.undoing is not None and not decided and not (event.again or event.checkpoint)
+        aside = self.undoing is not None and self.undoing.is_aside
+        goes_on = self.undoing is not None and not aside and not decided and not (event.again or event.checkpoint)
         over = self.undoing is not None and self.finished is not None and self.undoing.is_done
         undoes = bool(event.undo) or (goes_on and not over)
         self.by_hand = undoes and (self.settled is not None or (self.by_hand and self.undoing is not None))
@@ -585,14 +591,17 @@ class RunState:
                 self.undoing.resumed()
             self.derive()
             return
-        if not decided:
+        if aside and self.undoing is not None:
+            self.undoing.resumed()
+        elif not decided:
             self.undoing = None
         self.forced = set(event.again)
         later: set[str] = set()
         if event.checkpoint:
             self.putting_back = event.checkpoint
             later = self._later_than(self.checkpoints[event.checkpoint])
-        undone = (name for name, run in self.nodes.items() if run.rolled_back or run.state in UNDOS)
+        losers = self.undoing.wanted if aside and self.undoing is not None else {}
+        undone = (n for n, run in self.nodes.items() if run.rolled_back or (run.state in UNDOS and n not in losers))
         asked = set(event.again) | later | (set() if decided else set(undone))
         if not self.committing:
             resumption.forget(self, asked, finally_only=decided)
@@ -609,6 +618,7 @@ class RunState:
 
     def _rollback_begun(self, event: ev.RollbackBegun) -> None:
         self.undo_wanted = ""
+        self.losers.clear()
         self.undoing = Undoing(self, course_of(event))
 
     def _run_restarted(self, event: ev.RunRestarted) -> None:
@@ -747,6 +757,7 @@ class RunState:
         self.ending = set()
         self.refused: dict[str, None] = {}  # by other runs, in the order of asking
         self.aside: dict[str, None] = {}  # those that wait for their twin
+        self.losers = [name for name, run in self.nodes.items() if is_loser(run)]  # of races, to be undone
         self.asked: dict[str, str] = {}
         self._doomed: deque[str] = deque()
         self._to_ask: deque[str] = deque()

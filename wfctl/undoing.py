@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from wfctl.state import RunState
 
 
+SUPERSEDED = "superseded"
+"""The strategy that nobody chooses: items that were ended as another had won are undone at once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
     """What a rollback was decided to be, as it was recorded."""
@@ -132,6 +136,16 @@ class Undoing:
     def wanted(self) -> dict[str, None]:
         """All that is to be undone, or was."""
         return dict.fromkeys((*self.course.nodes, *self.course.remove))
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether it undoes only what a race has left, and the run goes on behind it."""
+        return self.course.strategy == SUPERSEDED
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing of it runs, or may begin by itself."""
+        return not self.running and not self._retries and self.next_ready(float("-inf")) is None
 
     @property
     def is_done(self) -> bool:
@@ -256,15 +270,10 @@ class Undoing:
         self._queue.extend(self._order.undone(node))
 
 
-def superseded(state: RunState) -> tuple[str, ...]:
-    """Items that were ended as they were not needed any more, and may have done their work, where they say how that is
-    undone."""
-    nodes = state.plan.nodes
-    return tuple(
-        name
-        for name, run in state.nodes.items()
-        if run.state is CANCELLED and run.reason == "superseded" and run.unknown and nodes[name].node.compensate
-    )
+def is_loser(run: NodeRun) -> bool:
+    """Whether it was ended as it was not needed any more, may have done its work, and has said how that is undone."""
+    superseded = run.state is CANCELLED and run.reason == SUPERSEDED and run.unknown
+    return superseded and bool(run.undoable) and bool(run.undoable.get("steps"))
 
 
 def said(planned: Planned) -> dict[str, Any]:
