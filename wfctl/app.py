@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -266,6 +267,9 @@ def _undo_facts(record: Record, words: UndoWords, by: str) -> list[ev.Event]:
             if name not in failed:
                 hint = f"given up were: {', '.join(failed)}" if failed else "no undo was given up"
                 raise UsageError(f'{option}: the undo of "{name}" was not given up; {hint}')
+    twice = [name for name, times in Counter((*words.retry, *words.done, *words.skip)).items() if times > 1]
+    if twice:
+        raise UsageError(f'"{twice[0]}" is named twice; say one of --retry, --done and --skip of each node')
     if (words.done or words.skip) and not words.reason:
         raise UsageError("--done and --skip are recorded with a reason; add --reason TEXT")
     facts: list[ev.Event] = [ev.UndoAsked(time=0.0, node=n, by=by, reason=words.reason) for n in words.retry]

@@ -151,6 +151,8 @@ def test_a_person_says_what_became_of_it_with_a_reason(
     assert (silent.returncode, "add --reason TEXT" in silent.stderr) == (2, True)
     wrong = wfctl("rollback", "last", word, "a", "--reason", "x")
     assert (wrong.returncode, 'the undo of "a" was not given up; given up were: b' in wrong.stderr) == (2, True)
+    both = wfctl("rollback", "last", word, "b", "--retry", "b", "--reason", "x")
+    assert (both.returncode, '"b" is named twice; say one of --retry' in both.stderr) == (2, True)
     assert wfctl("rollback", "last", word, "b", "--reason", "by telephone").returncode == 3
     assert lines(world) == ["kept", "a", "b", "-a"]
     told = next(one for one in status()["rollback"]["steps"] if one["node"] == "b")
