@@ -450,6 +450,66 @@ def test_a_backup_of_postgresql_is_put_back(pg: Sqls) -> None:
     assert ids(pg) == [1]
 
 
+@pytest.mark.parametrize(
+    "later",
+    [
+        "CREATE TABLE later (id int)",
+        "CREATE TABLE later (id int REFERENCES t)",
+        "CREATE VIEW later AS SELECT * FROM t",
+        "CREATE MATERIALIZED VIEW later AS SELECT * FROM t",
+        "CREATE SCHEMA later CREATE TABLE later (id int)",
+        "CREATE TABLE later (id serial, other int GENERATED ALWAYS AS IDENTITY)",
+        "CREATE FUNCTION later(t) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE TYPE later AS ENUM ('a')",
+        "DROP TABLE kept.a CASCADE",
+        "ALTER TABLE t RENAME TO later",
+    ],
+)
+def test_what_came_into_the_database_after_its_backup_is_gone_when_that_is_put_back(pg: Sqls, later: str) -> None:
+    pg("execute", ["CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)"])
+    pg("execute", ["CREATE TYPE mood AS ENUM ('good')", "CREATE SCHEMA kept", "CREATE TABLE kept.a (b mood, c serial)"])
+    pg("execute", ["CREATE VIEW kept.v AS SELECT * FROM kept.a", "INSERT INTO kept.a VALUES ('good')"])
+    pg("execute", "CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT $1'")
+    before = _names(pg)
+    pg.result({"execute": later, "backup": "before.dump"})
+    assert _names(pg) != before
+    assert pg.result({"restore": "before.dump"}).error == ""
+    assert _names(pg) == before
+    assert ids(pg) == [1]
+    assert pg("query", "SELECT b::text, f(c) FROM kept.v") == [{"b": "good", "f": 1}]
+
+
+def test_what_cannot_be_put_back_changes_nothing(pg: Sqls, tmp_path: Path) -> None:
+    pg("execute", ["CREATE TABLE t (id int)", "INSERT INTO t VALUES (1)"])
+    pg.result({"backup": "before.dump"})
+    pg("execute", ["CREATE TABLE later (id int)", "DELETE FROM t"])
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "pg_restore").write_text("#!/bin/sh\necho 'DROP TABLE IF EXISTS t; SELECT 1/0;'\n")
+    (programs / "pg_restore").chmod(0o755)
+    pg.tools.environ = {**pg.tools.environ, "PATH": f"{programs}:{pg.tools.environ['PATH']}"}
+    assert pg.fails({"restore": "before.dump"}) == ("database", "ERROR:  division by zero")
+    assert ids(pg) == []
+    assert "later" in str(_names(pg))
+
+
+def _names(sql: Sqls) -> list[dict[str, Any]]:
+    """All that users make in a database: relations, routines and types."""
+    rows: list[dict[str, Any]] = sql(
+        "query",
+        """
+        SELECT o.kind, n.nspname::text AS schema, o.name::text FROM pg_namespace n JOIN (
+            SELECT 'relation' AS kind, relnamespace AS of, relname AS name FROM pg_class
+            UNION ALL SELECT 'routine', pronamespace, proname FROM pg_proc
+            UNION ALL SELECT 'type', typnamespace, typname FROM pg_type
+            UNION ALL SELECT 'schema', oid, nspname FROM pg_namespace
+        ) o ON n.oid = o.of
+        WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1, 2, 3
+        """,
+    )
+    return rows
+
+
 def test_a_backup_wants_the_programs_of_the_database(pg: Sqls, tmp_path: Path) -> None:
     pg.tools.environ = {"PATH": str(tmp_path)}
     assert pg.fails({"backup": "before.dump"}) == (

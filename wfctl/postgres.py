@@ -13,7 +13,7 @@ from wfctl.databases import ENDED, HOW, NO_ROWS, Database, Failure, scheme
 TYPE_CHECKING = False  # as `typing` has it
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import Any
+    from typing import IO, Any
 
     from wfctl.address import Address
     from wfctl.jobs import Tools
@@ -24,6 +24,45 @@ LOCKED = "10s"
 _CONNECT = 30  # seconds, where the url does not say `connect_timeout`
 _UNDEFINED = "42704"
 _AWAY = ("08", "57P")  # beginnings of codes: of connections, and of servers that shut down
+
+_EMPTIED = """
+DO $$
+DECLARE
+    statement text;
+BEGIN
+    FOREACH statement IN ARRAY (
+        WITH members AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
+        ours AS (
+            SELECT n.oid, n.nspname FROM pg_namespace n
+            WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+            AND ('pg_namespace'::regclass, n.oid) NOT IN (TABLE members)
+        ),
+        ends AS (
+            SELECT 1 AS turn, format('SCHEMA IF EXISTS %I', nspname) AS what FROM ours WHERE nspname <> 'public'
+            UNION ALL
+            SELECT CASE c.relkind WHEN 'S' THEN 3 ELSE 2 END, format('%s IF EXISTS %I.%I', CASE c.relkind
+                WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE'
+                WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END, nspname, c.relname)
+            FROM pg_class c JOIN ours ON ours.oid = c.relnamespace
+            WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND ('pg_class'::regclass, c.oid) NOT IN (TABLE members)
+            UNION ALL
+            SELECT 4, format(
+                'ROUTINE IF EXISTS %I.%I(%s)', nspname, p.proname, pg_get_function_identity_arguments(p.oid))
+            FROM pg_proc p JOIN ours ON ours.oid = p.pronamespace
+            WHERE ('pg_proc'::regclass, p.oid) NOT IN (TABLE members)
+            UNION ALL
+            SELECT 5, format('TYPE IF EXISTS %I.%I', nspname, t.typname)
+            FROM pg_type t JOIN ours ON ours.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
+            WHERE (t.typtype IN ('e', 'd', 'r') OR c.relkind = 'c')
+            AND ('pg_type'::regclass, t.oid) NOT IN (TABLE members)
+        )
+        SELECT coalesce(array_agg('DROP ' || what || ' CASCADE' ORDER BY turn), '{}') FROM ends
+    ) LOOP
+        EXECUTE statement;
+    END LOOP;
+END $$
+"""
+"""A statement that drops all schemas, tables, views, sequences, routines and types, but for those of extensions."""
 
 
 class Postgres(Database):
@@ -167,11 +206,19 @@ class Postgres(Database):
         self._program("pg_dump", "backup", "--format=custom", f"--file={path}")
 
     def restore(self, path: str) -> None:
-        # The database stands in a variable, as all of the url does; this option only says that there is one.
-        words = ("--clean", "--if-exists", "--single-transaction", "--dbname=fallback_application_name=wfctl", path)
-        self._program("pg_restore", "restore", *words)
+        """Make the database what it was, in one transaction. What came after the backup goes first: it may stand in the
+        way, as a view of an old table does, and it was not there."""
+        import tempfile
 
-    def _program(self, name: str, what: str, *words: str) -> None:
+        with tempfile.TemporaryFile(dir=os.path.dirname(path) or ".") as script:
+            self._program("pg_restore", "restore", "--clean", "--if-exists", "--file=-", path, output=script)
+            script.seek(0)
+            words = ("--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1")
+            self._program("psql", "restore", *words, f"--command={_EMPTIED}", "--file=-", source=script)
+
+    def _program(
+        self, name: str, what: str, *words: str, source: IO[bytes] | None = None, output: IO[bytes] | None = None
+    ) -> None:
         """Run a program of the database's. What the url says it finds in variables, which others cannot look at."""
         import shutil
         import subprocess
@@ -183,8 +230,9 @@ class Postgres(Database):
         ended = subprocess.run(
             [program, "--no-password", *words],
             env={**self._environ, **self._told, "LC_MESSAGES": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdin=source or subprocess.DEVNULL,
+            stdout=output or subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
             check=False,
@@ -210,6 +258,6 @@ def _complaint(text: str) -> str:
     """What a program of PostgreSQL says that is wrong, in a line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     wrong = [line for line in lines if re.search(r"\b(error|fatal):", line, re.IGNORECASE)] or lines[-1:]
-    return re.sub(r"^pg_\w+: (error: )?", "", wrong[0]) if wrong else ""
+    return re.sub(r"^(pg_\w+|psql)(:<stdin>:\d+)?: (error: )?", "", wrong[0]) if wrong else ""
 
 
