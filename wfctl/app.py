@@ -20,7 +20,7 @@ from wfctl.driver import Watching, drive, fetch, keeps, pin, places
 from wfctl.errors import ExitCode, Fault, Invalid, Problem, StateError, UsageError
 from wfctl.experience import Experience
 from wfctl.history import Record
-from wfctl.noderun import DONE, UNDOING, WAITING_INPUT
+from wfctl.noderun import DONE, SUCCEEDED, UNDOING, WAITING_INPUT
 from wfctl.plan import Plan, Request
 from wfctl.recall import Recall
 from wfctl.record import dataclass
@@ -318,6 +318,8 @@ def _go_on(
             raise UsageError(f'--from: no node named "{name}" in this run; {hint}')
         if plan.nodes[name].given:
             raise UsageError(f'--from: "{name}" was left out of this run; start another with `wfctl run`')
+    if updated:
+        _check_forgets_nothing(record, plan)
     if differs and not update:
         watching.warn(differs)
     if succeeded and not again and not updated and not wanted.checkpoint and not state.putting_back:
@@ -340,6 +342,20 @@ def _go_on(
     facts += _served(_given(plan, store, record.first.of, missing), now)
     new_plan = plan if updated else None
     return Outcome(record, drive(record, writer, facts, watching, new_plan, variables, secrets))
+
+
+def _check_forgets_nothing(record: Record, plan: Plan) -> None:
+    """Raises UsageError where a new definition lacks nodes whose work may have to be undone."""
+    gone = [
+        name
+        for name, run in record.state.nodes.items()
+        if run.undoable and run.undoable.get("steps") and (run.state is SUCCEEDED or run.unknown)
+        if name.partition("[")[0] not in plan.nodes  # items are found again as the run goes on
+    ]
+    if gone:
+        names = ", ".join(f'"{name}"' for name in gone[:10]) + (f" and {len(gone) - 10} more" if len(gone) > 10 else "")
+        hint = f"undo the run first with `wfctl rollback {record.folder.id}`, or keep them in the file"
+        raise UsageError(f"--update: the file has no more {names}, of which the run still knows how to undo it; {hint}")
 
 
 def _warn_of_network(store: Store, warn: Callable[[str], None]) -> None:

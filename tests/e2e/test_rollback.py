@@ -641,20 +641,32 @@ CHANGED = """
       NODE
       fails: {run: "test -e ready"}
 """
-GONE = pytest.mark.xfail(strict=True, reason="what a definition has no more is forgotten with all that it did")
 
 
-@pytest.mark.parametrize("node", ['a: {run: "true"}', pytest.param('b: {run: "true"}', marks=GONE)])
-def test_what_the_new_definition_has_no_more_is_still_undone(
-    tmp_path: Path, flow: Flow, wfctl: Command, node: str
+def test_a_new_definition_of_the_node_changes_no_undo_of_it(tmp_path: Path, flow: Flow, wfctl: Command) -> None:
+    flow(EDITED.format("old", "strategy: none"))
+    (tmp_path / "mended").touch()
+    assert wfctl("run", "flow.yaml").returncode == 1
+    flow(CHANGED.replace("NODE", 'a: {run: "true"}'))
+    assert wfctl("resume", "last", "--update").returncode == 1
+    ended = wfctl("rollback", "last")
+    assert ended.returncode == 3, ended.stderr
+    assert ledger(tmp_path) == OLD
+
+
+def test_a_definition_without_a_node_that_is_to_be_undone_is_refused_until_it_is(
+    tmp_path: Path, flow: Flow, wfctl: Command
 ) -> None:
     flow(EDITED.format("old", "strategy: none"))
     (tmp_path / "mended").touch()
     assert wfctl("run", "flow.yaml").returncode == 1
-    flow(CHANGED.replace("NODE", node))
+    flow(CHANGED.replace("NODE", 'b: {run: "true"}'))
+    refused = wfctl("resume", "last", "--update")
+    assert (refused.returncode, '--update: the file has no more "a"' in refused.stderr) == (2, True)
+    assert "wfctl rollback " in refused.stderr
+    assert wfctl("rollback", "last").returncode == 3
+    assert ledger(tmp_path) == OLD
     assert wfctl("resume", "last", "--update").returncode == 1
-    ended = wfctl("rollback", "last")
-    assert ended.returncode == 3, ended.stderr
     assert ledger(tmp_path) == OLD
 
 
