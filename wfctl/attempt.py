@@ -49,11 +49,14 @@ class Attempts:
         names = self._during.of(planned.id) if planned.node.dynamic else {}
         return self._job(planned, attempt, names, self._place_of(planned.id, attempt), str(attempt))
 
-    def undo(self, planned: Planned, names: Mapping[str, object], step: str, attempt: int) -> Job:
-        """The job of a try of a step of an undo, which `planned` has in place of its node. Raises ExpressionError."""
+    def undo(
+        self, planned: Planned, names: Mapping[str, object], step: str, attempt: int, env: Mapping[str, str]
+    ) -> Job:
+        """The job of a try of a step of an undo, which `planned` has in place of its node, where the run's `env` was
+        another when the node ran. Raises ExpressionError."""
         place = self._place_of(planned.id, f"{step}.{attempt}")
         job = self._job(planned, attempt, names, place, f"{step}/{attempt}")
-        return replace(job, env={**job.env, "WFCTL_IDEMPOTENCY_KEY": job.id.rpartition("/")[0]})
+        return replace(job, env={**env, **job.env, "WFCTL_IDEMPOTENCY_KEY": job.id.rpartition("/")[0]})
 
     def _job(self, planned: Planned, attempt: int, names: Mapping[str, object], place: Place, tail: str) -> Job:
         node = planned.node

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from wfctl.answers import Ear
     from wfctl.attempt import Attempts
     from wfctl.checkpoints import Checkpoints
-    from wfctl.compensation import Step
     from wfctl.custody import Custody
     from wfctl.engine import Watcher
     from wfctl.executors.local import LocalExecutor
@@ -311,10 +310,7 @@ def _undos(record: Record, during: During, attempts: Attempts, *, by_hand: bool)
             return None
     from wfctl import undos
 
-    def steps_of(pin: int, node: str) -> tuple[Step, ...]:
-        return history.steps_of(record, pin, node)
-
-    return undos.Undos(plan, state, during, attempts, steps_of)
+    return undos.Undos(plan, state, during, attempts, history.terms(record))
 
 
 def _bell(fds: Sequence[int]) -> int | epoll:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wfctl import events as ev
 from wfctl import expr, instant, journal, paper, planner, plugins, spec
@@ -22,7 +22,7 @@ from wfctl.store import RunFolder
 from wfctl.transactions import transaction_name
 
 if TYPE_CHECKING:
-    from wfctl.compensation import Step
+    from wfctl.compensation import Rollback, Step
     from wfctl.rollback import Analysis, Scheme
 
 FORMAT = 1
@@ -228,17 +228,30 @@ def _otherwise(before: Plan, after: Plan, names: Iterable[str], grown: Plan) -> 
             yield name
 
 
-def steps_of(record: Record, pin: int, name: str) -> tuple[Step, ...]:
-    """The steps that undo a node, as the definition of that number says them, which was in force when it ran."""
-    if pin == len(record.pins):
-        plan = record.plan
-    else:
-        event = record.pins[pin - 1]
-        plan = plan_of(read_definition(record.folder, event.definition), request_from_data(event.request))
-    node = _written(plan, name, record.plan)
-    if node is not None and name not in plan.nodes and node.compensate:  # what one that joined has read this has not
-        node = plan.planner.with_deferred(node, record.plan.nodes[name].scope)
-    return (node.compensate or ()) if node is not None else ()
+class Terms(NamedTuple):
+    """What a definition says of the undo of a node."""
+
+    steps: tuple[Step, ...]
+    rollback: Rollback
+    env: Mapping[str, str]
+    """That of the whole run."""
+
+
+def terms(record: Record) -> Callable[[int, str], Terms]:
+    """What undoes a node, as the definition of a number says it, which was in force when the node ran."""
+    plans = {len(record.pins): record.plan}
+
+    def of(pin: int, name: str) -> Terms:
+        if pin not in plans:
+            event = record.pins[pin - 1]
+            plans[pin] = plan_of(read_definition(record.folder, event.definition), request_from_data(event.request))
+        plan = plans[pin]
+        node = _written(plan, name, record.plan)
+        if node is not None and name not in plan.nodes and node.compensate:  # what one that joined has read
+            node = plan.planner.with_deferred(node, record.plan.nodes[name].scope)
+        return Terms((node.compensate or ()) if node is not None else (), plan.rollback, plan.env)
+
+    return of
 
 
 def _changed_values(before: Plan, after: Plan) -> set[tuple[str, ...]]:

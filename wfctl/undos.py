@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from wfctl import compensation, expr
 from wfctl.attempt import Attempts, declared
-from wfctl.compensation import Step
 from wfctl.digests import Digests
 from wfctl.jobs import Trial
 from wfctl.noderun import SUCCEEDED, UNDOS, NodeRun
@@ -19,6 +18,7 @@ from wfctl.plan import Plan, Planned
 from wfctl.scope import During
 
 if TYPE_CHECKING:
+    from wfctl.history import Terms
     from wfctl.state import RunState
 
 OWN = ("output", "exit_code", "error", "attempt")
@@ -26,7 +26,7 @@ OWN = ("output", "exit_code", "error", "attempt")
 
 
 class Undos:
-    """As `jobs.Undos` has it. `steps_of` gives the steps of a node as the definition of a number says them."""
+    """As `jobs.Undos` has it. `terms` gives what undoes a node as the definition of a number says it."""
 
     def __init__(
         self,
@@ -34,13 +34,13 @@ class Undos:
         state: RunState,
         during: During,
         attempts: Attempts,
-        steps_of: Callable[[int, str], tuple[Step, ...]],
+        terms: Callable[[int, str], Terms],
     ) -> None:
         self._plan = plan
         self._state = state
         self._during = during
         self._attempts = attempts
-        self._steps_of = steps_of
+        self._terms = terms
         self._removes = plan.rollback.strategy in ("full", "auto")
 
     def freeze(self, node: str) -> Mapping[str, Any] | None:
@@ -69,18 +69,20 @@ class Undos:
         planned, run = self._plan.nodes[node], self._state.nodes[node]
         if not run.undoable:
             raise expr.ExpressionError("nothing was recorded of what its undo needs")
-        found = self._steps_of(run.undoable["pin"], node)[step - 1]
+        terms = self._terms(run.undoable["pin"], node)
+        found = terms.steps[step - 1]
         names = _names(self._during, planned, run)
-        retry = compensation.retry_of(found, self._plan.rollback)
+        retry = compensation.retry_of(found, terms.rollback)
+        env = terms.env if terms.env != self._plan.env else {}  # it is handed on with what is inherited
 
         def proof() -> Trial:
             assert found.verify is not None
-            job = self._attempts.undo(replace(planned, node=found.verify), names, f"verify.{step}", attempt)
+            job = self._attempts.undo(replace(planned, node=found.verify), names, f"verify.{step}", attempt, env)
             return Trial(
                 node=node, number=step, step=found.verify, job=job, names=lambda: names, retry=retry, verifies=True
             )
 
-        job = self._attempts.undo(replace(planned, node=found.node), names, f"undo.{step}", attempt)
+        job = self._attempts.undo(replace(planned, node=found.node), names, f"undo.{step}", attempt, env)
         then = proof if found.verify is not None else None
         return Trial(node=node, number=step, step=found.node, job=job, names=lambda: names, retry=retry, then=then)
 

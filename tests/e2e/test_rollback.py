@@ -670,7 +670,6 @@ def test_a_definition_without_a_node_that_is_to_be_undone_is_refused_until_it_is
     assert ledger(tmp_path) == OLD
 
 
-@pytest.mark.xfail(strict=True, reason="the env of the workflow is that of the definition that the run has by now")
 def test_the_variables_of_the_whole_workflow_are_the_old_ones_too(tmp_path: Path, flow: Flow, wfctl: Command) -> None:
     text = """
         env: {WHO: NAME}
