@@ -5,6 +5,7 @@ Knows nothing of single rooms: what only one test file needs lives in that file.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,11 @@ for name in [n for n in os.environ if n.startswith("WFCTL_") and n != "WFCTL_NON
 # Nor what a terminal or a CI service says of itself.
 for name in "CI GITHUB_ACTIONS GITHUB_STEP_SUMMARY GITLAB_CI NO_COLOR FORCE_COLOR COLUMNS CUDA_VISIBLE_DEVICES".split():
     os.environ.pop(name, None)
+
+# Nor what its caller ignores, as nohup and a shell's `&` do: whatever the tests start would ignore it too.
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Commands are started by the hundred: each would compile what changed since anybody kept it compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

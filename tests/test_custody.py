@@ -183,6 +183,8 @@ def test_a_process_that_has_not_left_at_the_end_is_named(folder: RunFolder, immo
         before = time.clock_gettime(time.CLOCK_BOOTTIME)
         process = subprocess.Popen(["sleep", "100"], start_new_session=True)
         slot = kept.roster.enter(process.pid, before)
+        while not Path(f"/proc/{process.pid}/cmdline").read_bytes():  # begun, and for a moment without its words
+            os.sched_yield()
         with pytest.raises(StateError, match=rf"cannot be ended: {process.pid} \(sleep 100\)"):
             kept.refuse_survivors(folder.id)
         process.kill()

@@ -74,7 +74,7 @@ def valid() -> Valid:
 
 
 @pytest.fixture
-def start(tmp_path: Path, default_signals: None) -> Iterator[Start]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """Starts the command and does not wait for it; what is left of it at the end of the test is killed.
 
     `through` are the words of a program that starts it: nohup, say."""
