@@ -112,7 +112,7 @@ def test_the_two_commands_of_the_readme_set_up_all_they_need(tmp_path: Path) -> 
     run, test = (command.split(" && ") for command in commands.values())
     assert run[:2] == ["python3 -m venv .venv", ".venv/bin/pip install -q ."]
     assert Copy(tmp_path).run(run[2].removeprefix(".venv/bin/"))[0] == 0
-    assert test == ["python3 -m venv .venv", '.venv/bin/pip install -q -e ".[test]"', ".venv/bin/pytest -q"]
+    assert test == ["python3 -m venv .venv", '.venv/bin/pip install -q -e ".[test]"', ".venv/bin/pytest -q -n auto"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert "test" in project["optional-dependencies"]
 
