@@ -780,7 +780,12 @@ def _tell(text: str, *, lines: bool = False) -> None:
     """Say something for eyes. It may hold names that are foreign."""
     from wfctl.renderers.text import safe
 
-    typer.echo(safe(text, lines=lines), err=True)
+    text = safe(text, lines=lines)
+    if "GITHUB_ACTIONS" in os.environ:
+        from wfctl.renderers.commands import inert
+
+        text = inert(text)
+    typer.echo(text, err=True)
 
 
 def _print_faults(faults: Any) -> None:

@@ -15,7 +15,7 @@ ran, say, or could not be undone."""
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a node is written. Lines and columns count from 1; 0 where the file is no longer what the run began with."""
+    """Where a node is written. Lines and columns count from 1; 0 where the file is not any more what the run is of."""
 
     file: str
     line: int = 0

@@ -58,7 +58,8 @@ def _add(suite: Element, case: Case, workflow: str) -> None:
     facts["tolerated"] = "true" if case.tolerated else ""
     _properties(element, facts)
     if case.verdict in _TAGS:
-        why = {"message": _attribute(case.message), "type": _attribute(case.reason or case.state)}
+        kind = "tolerated" if case.tolerated else case.reason or case.state
+        why = {"message": _attribute(case.message), "type": _attribute(kind)}
         # Some readers show the message, some the text: so that holds both.
         SubElement(element, _TAGS[case.verdict], why).text = "\n".join(map(_text, (case.message, *case.log)))
 

@@ -74,10 +74,11 @@ def _failures(account: Account, most: int = FAILURES, lines: int = LOG) -> str:
 def _undone(account: Account, most: int = 500) -> str:
     if not account.undone:
         return ""
-    text = "#### What was undone\n\n" + (f"{_code(account.why_undone)}\n\n" if account.why_undone else "")
+    text = "#### The rollback\n\n" + (f"{_code(account.why_undone)}\n\n" if account.why_undone else "")
     for one in account.undone[:most]:
         note = f" · {_code(one.note[:1000])}" if one.note else ""
-        text += f"- {mark(one.state)} {_code(one.node)} {state_word(one.state)}{note}\n"
+        word = "not undone yet" if one.state == "waiting" else state_word(one.state)
+        text += f"- {mark(one.state)} {_code(one.node)} {word}{note}\n"
     if len(account.undone) > most:
         text += f"- and {plural(len(account.undone) - most, 'more node')}\n"
     return text + "\n"
