@@ -40,10 +40,7 @@ def write(path: str, text: str) -> None:
     folder, name = os.path.split(target)
     draft = os.path.join(folder, f".{name[:200]}.{os.getpid()}")
     try:
-        mode = stat.S_IMODE(os.stat(target).st_mode) if os.path.exists(target) else None
         with open(draft, "wb") as file:
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

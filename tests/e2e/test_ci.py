@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import signal
-import stat
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -147,6 +146,13 @@ def test_a_run_that_fails_by_itself_is_a_case(wfctl: Command, flow: Flow, tmp_pa
     assert cases(tmp_path / "out.xml") == {"b": "passed", "(run)": "error"}
 
 
+def test_who_waits_for_a_person_has_not_failed(wfctl: Command, flow: Flow, tmp_path: Path) -> None:
+    name = flow("nodes: {ok: {ask: {message: 'ship it?', choices: [yes, no]}}, ship: {run: 'true', needs: [ok]}}")
+    assert wfctl("run", name, "--no-wait", "--junit", "out.xml").returncode == 7
+    assert cases(tmp_path / "out.xml") == {"ok": "skipped", "ship": "skipped"}
+    assert result(tmp_path / "out.xml", "ok").message == "waits for an answer: ship it?"
+
+
 @pytest.mark.parametrize(
     ("path", "why"),
     [
@@ -178,14 +184,12 @@ def test_the_file_is_replaced_where_it_is_and_readable_as_files_are(
 ) -> None:
     name = flow("root: sub\nnodes: {a: {run: 'true'}}")
     (tmp_path / "sub").mkdir()
-    (tmp_path / "real.xml").touch()
-    (tmp_path / "real.xml").chmod(0o640)
+    (tmp_path / "real.xml").write_text("old")
     (tmp_path / "out.xml").symlink_to("real.xml")
-    for file, mode in (("out.xml", 0o644), ("new.xml", 0o644)):
-        assert wfctl("run", name, "--junit", file).returncode == 0
-        assert cases(tmp_path / file) == {"a": "passed"}
-        assert stat.S_IMODE((tmp_path / file).stat().st_mode) & 0o444 == mode & 0o444
+    assert wfctl("run", name, "--junit", "out.xml").returncode == 0
+    assert cases(tmp_path / "real.xml") == {"a": "passed"}
     assert (tmp_path / "out.xml").is_symlink()
+    assert (tmp_path / "real.xml").stat().st_mode == (tmp_path / "flow.yaml").stat().st_mode
     assert wfctl("run", name, "--junit", "/dev/stdout").stdout.startswith("<?xml")
 
 
@@ -267,8 +271,16 @@ def test_faults_of_the_file_are_annotated(wfctl: Command, flow: Flow) -> None:
 
 
 def test_programs_get_json_and_the_service_its_annotations(wfctl: Command, flow: Flow) -> None:
-    ended = wfctl("run", flow("nodes: {a: {run: 'echo ::error::x; exit 1'}}"), "--json", env=GITHUB)
-    assert json.loads(ended.stdout.splitlines()[-1])["event"] == "run_finished"
+    name = flow("""
+        nodes:
+          a: {run: 'echo "##[error]x"', stdout: text}
+          b: {run: 'echo ::error::x; exit 1', needs: [a]}
+    """)
+    ended = wfctl("run", name, "--json", env=GITHUB)
+    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert events[-1]["event"] == "run_finished"
+    assert "##[error]x" in [event.get("output") for event in events]
+    assert orders(ended.stdout) == []
     assert [order.name for order in orders(ended.stderr)] == ["error"]
 
 

@@ -105,7 +105,7 @@ def _table(account: Account, most: int) -> str:
 
 
 def _row(case: Case) -> str:
-    note = f"from run {case.served}" if case.served else case.message[:300]
+    note = f"from run {case.served}" if case.served else case.message[:300] if case.message != case.state else ""
     again = f" · {case.attempts} attempts" if case.attempts > 1 else ""
     took = duration(case.seconds) if case.seconds else ""
     words = f"{_code(note) if note else ''}{again}"
