@@ -64,6 +64,8 @@ class _Auditor:
         self._nodes = record.plan.nodes
         self._runs = record.state.nodes
         self._room = LOGS
+        undoing = record.state.undoing
+        self._failed_before = frozenset(undoing.course.analysis.get("failed", ()) if undoing is not None else ())
 
     def tells(self, name: str) -> bool:
         """Whether a node is a case. What holds others is told by them, unless there are none, or none says what went
@@ -71,16 +73,21 @@ class _Auditor:
         planned = self._nodes[name]
         if not planned.children:
             return True
-        if not _is_bad(self.record, name):
+        if not self.is_bad(name):
             return False
-        return not any(_is_bad(self.record, one) for one in self.record.plan.with_inside(name) if one != name)
+        return not any(self.is_bad(one) for one in self.record.plan.with_inside(name) if one != name)
+
+    def is_bad(self, name: str) -> bool:
+        """Whether a node failed, also where it was undone since."""
+        state = self._runs[name].state
+        return state in nr.BAD or (state in nr.UNDOS and name in self._failed_before)
 
     def case(self, name: str) -> Case:
         """What became of a node."""
         planned, run = self._nodes[name], self._runs[name]
         word = history.node_document(self.record, name, self.status)["state"]
         verdict, message = self._judged(planned, word)
-        tolerated = verdict == "skipped" and _is_bad(self.record, name)
+        tolerated = verdict == "skipped" and self.is_bad(name)
         wanted = verdict in ("failed", "error") or tolerated
         return Case(
             node=name,
@@ -104,7 +111,7 @@ class _Auditor:
             return "error", f"was not undone: {run.undo.error if run.undo is not None else ''}"
         if run.state is nr.UNDOING:
             return "error", "its undo has not come to an end"
-        if _is_bad(self.record, planned.id):
+        if self.is_bad(planned.id):
             why = run.error or state_word(word)
             if self._is_tolerated(planned):
                 return "skipped", f"failed, which was tolerated: {why}"
@@ -162,15 +169,6 @@ class _Auditor:
             told.append(f"it was stopped{signal_name(state.signal)}")
         message = "; ".join(dict.fromkeys(filter(None, told))) or state_word(self.status)
         return Case(node=WHOLE, verdict="error", state=self.status, message=message, place=place)
-
-
-def _is_bad(record: Record, name: str) -> bool:
-    """Whether a node failed, also where it was undone since."""
-    run = record.state.nodes[name]
-    if run.state in nr.BAD:
-        return True
-    undoing = record.state.undoing
-    return run.state in nr.UNDOS and undoing is not None and name in undoing.course.analysis.get("failed", ())
 
 
 def _undone(record: Record) -> Iterator[Undone]:
