@@ -52,6 +52,12 @@ def test_json_is_printable_ascii_and_says_the_same() -> None:
     assert json.loads(text) == data
 
 
+def test_json_holds_no_command_of_a_ci_service() -> None:
+    data = {"a##[error]b": ["##[add-mask]x", "\\##["]}
+    assert "##[" not in json_text(data)
+    assert json.loads(json_text(data)) == data
+
+
 def test_width_counts_columns() -> None:
     assert width_of("abc") == 3
     assert width_of("列表") == 4

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -59,6 +60,15 @@ Force = Annotated[
     list[str] | None, typer.Option("--force", metavar="NODE", help="Run this node although a result of it is kept.")
 ]
 ForceAll = Annotated[bool, typer.Option("--force-all", help="Run all nodes, whatever is kept.")]
+Junit = Annotated[
+    str | None, typer.Option("--junit", metavar="FILE", help="Write what became of each node as JUnit XML.")
+]
+Ci = Annotated[
+    str | None,
+    typer.Option(
+        "--ci", metavar="NAME", help="Speak to a CI service: github, gitlab or off (as the environment says)."
+    ),
+]
 Of = Annotated[str | None, typer.Option("--of", metavar="ID", help="The run that has the output of what is left out.")]
 
 
@@ -106,6 +116,8 @@ def run(
     force_all: ForceAll = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
     no_wait: NoWait = False,
+    junit: Junit = None,
+    ci: Ci = None,
     json: Json = False,
 ) -> None:
     """Run a workflow to its end."""
@@ -131,7 +143,8 @@ def run(
     if dry_run:
         _show_plan(app.plan(asked, _store(ctx)), json)
         return
-    _finish(app.run(asked, _store(ctx), _watching(json)), json)
+    with _reports(junit, ci) as reports:
+        _finish(app.run(asked, _store(ctx), _watching(json, reports)), json, reports)
 
 
 @cli.command()
@@ -151,22 +164,25 @@ def resume(
     ] = None,
     env_file: EnvFile = None,
     no_wait: NoWait = False,
+    junit: Junit = None,
+    ci: Ci = None,
     json: Json = False,
 ) -> None:
     """Go on with a run that failed or stopped."""
     from wfctl import app
 
-    outcome = app.resume(
-        id,
-        _store(ctx),
-        _watching(json),
-        update=update,
-        start_from=start_from or (),
-        checkpoint=from_checkpoint,
-        env_file=env_file,
-        no_wait=no_wait,
-    )
-    _finish(outcome, json)
+    with _reports(junit, ci) as reports:
+        outcome = app.resume(
+            id,
+            _store(ctx),
+            _watching(json, reports),
+            update=update,
+            start_from=start_from or (),
+            checkpoint=from_checkpoint,
+            env_file=env_file,
+            no_wait=no_wait,
+        )
+        _finish(outcome, json, reports)
 
 
 @cli.command()
@@ -189,6 +205,8 @@ def rollback(
     ] = None,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")] = "",
     env_file: EnvFile = None,
+    junit: Junit = None,
+    ci: Ci = None,
     json: Json = False,
 ) -> None:
     """Undo a run, or go on with undoing it."""
@@ -203,7 +221,8 @@ def rollback(
         _show_undo(app.rollback_preview(id, _store(ctx), strategy), json)
         return
     words = app.UndoWords(strategy=strategy, retry=retry or (), done=done or (), skip=skip or (), reason=reason)
-    _finish(app.rollback(id, _store(ctx), _watching(json), words, env_file), json)
+    with _reports(junit, ci) as reports:
+        _finish(app.rollback(id, _store(ctx), _watching(json, reports), words, env_file), json, reports)
 
 
 @cli.command()
@@ -261,8 +280,9 @@ def validate(
         keys = ("file", "line", "column", "path", "message", "hint")
         _print_json([{key: getattr(fault, key) for key in keys} for fault in faults])
     elif format == "github":
-        for fault in faults:
-            _print(_annotation(fault) + "\n")
+        from wfctl.renderers.annotations import fault
+
+        _print("".join(map(fault, faults)))
     elif faults:
         _print_faults(faults)
     else:
@@ -679,16 +699,34 @@ def _store(ctx: typer.Context) -> Any:
         _fail("the current folder is gone; go to one that is there")
 
 
-def _watching(json: bool) -> Any:
+@contextmanager
+def _reports(junit: str | None, ci: str | None) -> Iterator[Any]:
+    """What a run leaves for others than who sits here; None where nobody asks, and then nothing is loaded for it."""
+    if junit is None and ci is None and not os.environ.keys() & {"GITHUB_ACTIONS", "GITLAB_CI"}:
+        yield None
+        return
+    from wfctl.errors import Invalid
+    from wfctl.reports import Reports
+
+    reports = Reports.wanted(junit, ci, os.environ)
+    try:
+        yield reports
+    except Invalid as error:
+        if reports is not None:
+            reports.faults(error.faults, lambda text: typer.echo(text, err=True, nl=False))
+        raise
+
+
+def _watching(json: bool, reports: Any) -> Any:
     from wfctl.screen import watching
 
-    return watching(json)
+    return watching(json, reports)
 
 
-def _finish(outcome: Any, json: bool) -> NoReturn:
+def _finish(outcome: Any, json: bool, reports: Any) -> NoReturn:
     from wfctl.screen import finish
 
-    finish(outcome, json)
+    finish(outcome, json, reports)
     raise typer.Exit(int(outcome.exit_code))
 
 
@@ -742,28 +780,17 @@ def _tell(text: str, *, lines: bool = False) -> None:
     """Say something for eyes. It may hold names that are foreign."""
     from wfctl.renderers.text import safe
 
-    typer.echo(safe(text, lines=lines), err=True)
+    text = safe(text, lines=lines)
+    if "GITHUB_ACTIONS" in os.environ:
+        from wfctl.renderers.commands import inert
+
+        text = inert(text)
+    typer.echo(text, err=True)
 
 
 def _print_faults(faults: Any) -> None:
     for fault in faults:
         _tell(str(fault))
-
-
-def _annotation(fault: Any) -> str:
-    """A fault as GitHub Actions wants it."""
-    from wfctl.renderers.text import safe
-
-    def quoted(text: str, extra: str = "") -> str:
-        text = safe(text, lines=True)
-        for char, code in [("%", "%25"), ("\r", "%0D"), ("\n", "%0A"), *((c, f"%{ord(c):02X}") for c in extra)]:
-            text = text.replace(char, code)
-        return text
-
-    hint = f"; {fault.hint}" if fault.hint else ""
-    path = f"{fault.path}: " if fault.path else ""
-    place = f"file={quoted(fault.file, ':,')},line={fault.line},col={fault.column}"
-    return f"::error {place}::{quoted(path + fault.message + hint)}"
 
 
 def _warn(text: str) -> None:

@@ -23,7 +23,7 @@ _BLOCK = 64 * 1024
 _TAIL_BYTES = 16 * 1024
 
 
-def tail(folder: RunFolder, node: str, attempt: int, lines: int = 10) -> list[str]:
+def tail(folder: RunFolder, node: str, attempt: int | str, lines: int = 10) -> list[str]:
     """The last lines of the log of an attempt that has ended. Bytes that are no UTF-8 become surrogates, for `safe`."""
     try:
         with open(journal.open_file(folder.path / history.log_name(node, attempt)), "rb") as file:
@@ -33,6 +33,25 @@ def tail(folder: RunFolder, node: str, attempt: int, lines: int = 10) -> list[st
     except OSError:
         return []
     return [line.decode("utf-8", "surrogateescape")[:1000] for line in content.splitlines()[-lines:]]
+
+
+def last_part(folder: RunFolder, node: str, attempt: int, most: int) -> tuple[list[str], bool]:
+    """The lines of all that an attempt that has ended wrote, of each of its files at most so many bytes, from the end;
+    and whether that is all of it."""
+    found: list[str] = []
+    whole = True
+    for suffix in ("log", "out"):
+        try:
+            with open(journal.open_file(folder.path / history.log_name(node, attempt, suffix)), "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                file.seek(max(0, size - most))
+                content = file.read(most)
+        except OSError:
+            continue
+        if size > most:
+            content, whole = content.partition(b"\n")[2] or content, False
+        found += [line.decode("utf-8", "surrogateescape") for line in content.splitlines()]
+    return found, whole
 
 
 def read(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wfctl.history import Record
     from wfctl.optimize import Progress
     from wfctl.renderers.plain import Plain, Tail, Wrote
+    from wfctl.reports import Reports
     from wfctl.search import Tell
 
 NARROWEST = 20
@@ -166,22 +167,35 @@ def _drop(stream: TextIO | Pipe) -> None:
         pass
 
 
-def watching(json: bool) -> Watching:
-    """The view of a run for this user: JSON lines, a live view on a terminal, else plain lines."""
+def watching(json: bool, reports: Reports | None = None) -> Watching:
+    """The view of a run for this user: JSON lines, a live view on a terminal, else plain lines. `reports` is what the
+    run leaves for others."""
     from wfctl.driver import Watching
     from wfctl.renderers.plain import ending
     from wfctl.renderers.text import safe
 
     eyes = Pipe.over(sys.stderr)
-    error = writer(eyes)
+    bare = error = writer(eyes)
+    if reports is not None:
+        error = reports.guarded(bare)
     if json:
         from wfctl.renderers.jsonl import JsonLines
 
         lines = Pipe.over(sys.stdout)
+
+        def told(text: str) -> None:
+            error(f"wfctl: {safe(text)}\n")
+
+        def over(record: Record) -> None:
+            if reports is not None:
+                reports.end(record, bare, told)
+            _drain(lines, eyes)
+
         return Watching(
+            begin=lambda record: reports.begin() if reports is not None else None,
             events=JsonLines(writer(lines)).events,
-            warn=lambda text: error(f"wfctl: {safe(text)}\n"),
-            end=lambda record: _drain(lines, eyes),
+            warn=told,
+            end=over,
         )
     screen = Screen.of(sys.stderr)
     ear = _ear(screen)
@@ -189,7 +203,11 @@ def watching(json: bool) -> Watching:
 
     def begin(record: Record) -> None:
         nonlocal view
-        view = _view(error, _tail_of(record), screen)
+        tail = _tail_of(record)
+        if reports is not None:
+            reports.begin()
+            view = reports.view(error, tail, record, color=screen.color, unicode=screen.unicode)
+        view = view or _view(error, tail, screen)
         view.typing = ear >= 0 and not record.state.no_wait
         view.begin(record.state)
 
@@ -198,6 +216,8 @@ def watching(json: bool) -> Watching:
         view.end()
         if record.state.finished is not None:
             error(ending(record.state, _wrote_of(record), color=screen.color, unicode=screen.unicode))
+        if reports is not None:
+            reports.end(record, bare, lambda text: error(f"wfctl: {safe(text)}\n"))
         _drain(eyes)
 
     def warn(text: str) -> None:
@@ -301,11 +321,14 @@ def _lost(error: OSError) -> NoReturn:
     raise UsageError(f"standard output cannot be written: {(error.strerror or str(error)).lower()}")
 
 
-def finish(outcome: Outcome, json: bool) -> None:
+def finish(outcome: Outcome, json: bool, reports: Reports | None = None) -> None:
     """What is left to say when a command that drove a run ends: the outputs of the run."""
     from wfctl.renderers.listing import outputs
 
     state = outcome.record.state
+    if reports is not None and not reports.handed_out:  # there was nothing to do: what was done before is told
+        error = reports.guarded(writer(sys.stderr))
+        reports.end(outcome.record, writer(sys.stderr), lambda text: error(f"wfctl: {text}\n"))
     if not json and state.outputs and outcome.exit_code == 0:
 
         def lost(error: OSError) -> None:  # the run has succeeded all the same
@@ -314,4 +337,5 @@ def finish(outcome: Outcome, json: bool) -> None:
                 f"wfctl: the outputs could not be printed ({why}); see them with: wfctl output {state.id}\n"
             )
 
-        writer(sys.stdout, lost)(outputs(state.outputs))
+        write = writer(sys.stdout, lost)
+        (reports.guarded(write) if reports is not None else write)(outputs(state.outputs))

@@ -156,10 +156,14 @@ class Plain:
             elif isinstance(event, _OF_THE_RUN):
                 lines.append(self._told_run(event, plan))
             elif (not brief or isinstance(event, (*_URGENT, *_URGENT_UNDOS))) and (text := self._told_node(event)):
-                lines.append(f"[{done:>{digits}}/{total}] {text}")
+                lines.append(self.dressed(event, f"[{done:>{digits}}/{total}] {text}"))
         if not brief:
             lines += [f"[{done:>{digits}}/{total}] {text}" for text in self._told_left_out(left_out)]
         return "".join(lines)
+
+    def dressed(self, event: ev.Event, text: str) -> str:
+        """The lines of one node's event, for views that have more to say of it."""
+        return text
 
     def _told_run(self, event: ev.Event, plan: Plan) -> str:
         if isinstance(event, ev.RollbackBegun):
@@ -324,7 +328,7 @@ def ending(
         sign = pen.paint(f"{pen.mark(word)} waits", look(word).style)
         return f"{sign} after {took}: {plural(len(asked), 'question')} open\n" + "\n".join(lines) + "\n"
     if state.status is RunStatus.INTERRUPTED:
-        by = _signal_name(state.signal)
+        by = signal_name(state.signal)
         left = sum(1 for run in state.nodes.values() if run.state not in FINAL)
         what = f"{number(left)} of {nodes} left"
         if state.rolls_back and state.undoing is not None:
@@ -349,7 +353,7 @@ def _tolerated(state: RunState) -> list[str]:
     return [n for n, run in state.nodes.items() if run.state in BAD and nodes[n].node.continue_on_error]
 
 
-def _signal_name(number: int | None) -> str:
+def signal_name(number: int | None) -> str:
     """What stopped a run, where the person at the keyboard may not know it."""
     import signal
 

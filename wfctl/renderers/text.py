@@ -37,11 +37,13 @@ def safe(text: str, *, lines: bool = False, unicode: bool = True) -> str:
 
 
 def json_text(data: object, *, indent: int | None = None) -> str:
-    """Plain data as JSON of printable ASCII: what a terminal would obey is escaped, and nothing is lost."""
+    """Plain data as JSON of printable ASCII: what a terminal, or a CI service, would obey is escaped, and nothing is
+    lost."""
     import json
 
     # ASCII to json, and a control character to terminals, is DEL; it can only stand in a text.
-    return json.dumps(data, indent=indent, ensure_ascii=True).replace("\x7f", "\\u007f")
+    text = json.dumps(data, indent=indent, ensure_ascii=True).replace("\x7f", "\\u007f")
+    return text.replace("##[", "##\\u005b")  # by which GitHub's runner knows a command, wherever it stands
 
 
 def _visible(found: re.Match[str]) -> str:

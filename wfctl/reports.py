@@ -1,0 +1,164 @@
+"""What a run leaves for others than who sits before it: a JUnit file, and what a CI service takes from a step.
+
+Knows no verb. Nothing here can hurt a run: what cannot be written is told, and that is all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from wfctl import delivery
+from wfctl.errors import Fault, UsageError, nearest
+from wfctl.record import dataclass
+
+if TYPE_CHECKING:
+    from wfctl.history import Record
+    from wfctl.renderers.account import Account
+    from wfctl.renderers.plain import Plain, Tail
+
+SERVICES = ("github", "gitlab", "off")
+
+SUMMARY = 1024 * 1024
+"""Bytes of a step's summary: GitHub takes none with more."""
+
+_YES = ("true", "1", "yes")
+
+
+def service(word: str | None, environ: Mapping[str, str]) -> str:
+    """The CI service to speak to, empty for none: as it was said, else as the environment says. Raises UsageError.
+
+    A run in a node of another run is no step: what it says stands in a log of that.
+    """
+    if word is not None:
+        if word not in SERVICES:
+            hint = nearest(word, SERVICES) or f"there are {', '.join(SERVICES)}"
+            raise UsageError(f'--ci: no CI service named "{word}"; {hint}')
+        return "" if word == "off" else word
+    if environ.get("WFCTL_RUN_ID"):
+        return ""
+    if environ.get("GITHUB_ACTIONS", "").lower() in _YES:
+        return "github"
+    return "gitlab" if environ.get("GITLAB_CI", "").lower() in _YES else ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Reports:
+    """What is wanted of one command. All paths are whole: a run works in another folder."""
+
+    junit: str = ""
+    service: str = ""
+    summary: str = ""
+    root: str = "."
+    """The folder that files are named from."""
+    handed_out: bool = False
+
+    @classmethod
+    def wanted(cls, junit: str | None, word: str | None, environ: Mapping[str, str]) -> Reports | None:
+        """What the options and the environment ask for; None for nothing. Raises UsageError."""
+        found = service(word, environ)
+        if junit is None and not found:
+            return None
+        root = {"github": environ.get("GITHUB_WORKSPACE"), "gitlab": environ.get("CI_PROJECT_DIR")}.get(found)
+        return cls(
+            junit=delivery.check("--junit", junit) if junit is not None else "",
+            service=found,
+            summary=environ.get("GITHUB_STEP_SUMMARY", "") if found == "github" else "",
+            root=root if root and os.path.isabs(root) else os.getcwd(),
+        )
+
+    def guarded(self, write: Callable[[str], None]) -> Callable[[str], None]:
+        """Writes lines in which nothing but what is ours is taken for a command of the service."""
+        if self.service != "github":
+            return write
+        from wfctl.renderers.commands import obeyed
+
+        return lambda text: write(obeyed(text))
+
+    def view(
+        self, write: Callable[[str], None], tail: Tail, record: Record, *, color: bool, unicode: bool
+    ) -> Plain | None:
+        """The view of a run in the service's log; None where there is no service."""
+        if not self.service:
+            return None
+        from wfctl import logs
+        from wfctl.renderers import sections
+
+        folder = record.folder
+        return sections.Sections(
+            write,
+            tail,
+            lambda node, attempt, most: logs.last_part(folder, node, attempt, most),
+            sections.github if self.service == "github" else sections.Gitlab(),
+            color=color,
+            unicode=unicode,
+        )
+
+    def begin(self) -> None:
+        """A run begins: what an earlier one has left in its place goes."""
+        if self.junit:
+            delivery.discard(self.junit)
+
+    def end(self, record: Record, write: Callable[[str], None], warn: Callable[[str], None]) -> None:
+        """Hand out all that is wanted of a run that has ended, or was left. `write` is not guarded."""
+        self.handed_out = True
+        try:
+            from wfctl import audit
+
+            account = audit.account(record, self.root)
+            if self.service:
+                write(self._words(account))
+            if self.summary:
+                self._summarize(record, account, warn)
+            if self.junit:
+                from wfctl.renderers import junit
+
+                _deliver("--junit", self.junit, junit.render(account), warn)
+        except Exception as error:
+            warn(f"a report was dropped: {type(error).__name__}: {error}")
+
+    def faults(self, faults: Iterable[Fault], write: Callable[[str], None]) -> None:
+        """Faults for which nothing was run."""
+        if self.service == "github":
+            from wfctl.audit import shown
+            from wfctl.renderers.annotations import MOST, fault
+
+            for one in list(faults)[:MOST]:
+                file = shown(os.path.abspath(one.file), self.root) if os.path.exists(one.file) else one.file
+                write(fault(replace(one, file=file)))
+
+    def _words(self, account: Account) -> str:
+        if self.service == "github":
+            from wfctl.renderers.annotations import render
+
+            return render(account)
+        from wfctl.renderers.annotations import places
+
+        return places(account)
+
+    def _summarize(self, record: Record, account: Account, warn: Callable[[str], None]) -> None:
+        """Add the page to the summary of the step, which may have others already."""
+        from wfctl import drawing, logs
+        from wfctl.renderers import graph_mermaid, summary
+        from wfctl.renderers.plain import ending
+
+        def wrote(node: str, attempts: int) -> bool:
+            return logs.wrote(record.folder, node, attempts)
+
+        words = ending(record.state, wrote) if record.state.finished is not None else ""
+        graph = graph_mermaid.render(drawing.picture(record.plan, record))
+        try:
+            there = os.path.getsize(self.summary) if os.path.exists(self.summary) else 0
+            text = summary.render(account, words, graph, SUMMARY - there - 1)
+            with open(self.summary, "a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{text}\n")
+        except OSError as error:
+            warn(f'the summary "{self.summary}" cannot be written: {(error.strerror or str(error)).lower()}')
+
+
+def _deliver(option: str, path: str, text: str, warn: Callable[[str], None]) -> None:
+    try:
+        delivery.write(path, text)
+    except OSError as error:
+        warn(f'{option}: "{path}" cannot be written: {(error.strerror or str(error)).lower()}')
