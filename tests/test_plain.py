@@ -12,7 +12,7 @@ from wfctl.renderers.plain import TAILS, Plain, ending
 from wfctl.state import RunState
 
 
-def lines(run: Simulated, log: list[str] | None = None, **keys: bool) -> list[str]:
+def lines(run: Simulated, log: list[str] | None = None, **keys: Any) -> list[str]:
     out: list[str] = []
     show(run, Plain(out.append, lambda node, attempt: log or [], **keys))
     return "".join(out).splitlines()

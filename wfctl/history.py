@@ -432,7 +432,7 @@ def _of_kind(record: Record, name: str) -> dict[str, Any]:
     return {}
 
 
-def log_name(node: str, attempt: int, suffix: str = "log") -> str:
+def log_name(node: str, attempt: int | str, suffix: str = "log") -> str:
     """The name of a log in the run's folder."""
     return f"logs/{file_name(node)}.{attempt}.{suffix}"
 

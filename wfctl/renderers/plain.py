@@ -32,8 +32,17 @@ _CTRL_C = 2
 NO_WORK = ("expression", "not_started")
 """Reasons of failures before there was any work: no time was spent and no log was written."""
 
-Tail = Callable[[str, int], list[str]]
-"""The last lines of the log of a node's attempt."""
+Tail = Callable[[str, int | str], list[str]]
+"""The last lines of the log of a node's attempt, or of a try of its undo."""
+
+Stamp = Callable[[float], str]
+"""What stands before a line that tells of a moment."""
+
+
+def no_stamp(moment: float) -> str:
+    """For eyes that were there."""
+    return ""
+
 
 Wrote = Callable[[str, int], bool]
 """Whether a node wrote anything in its attempts, of which this many were begun."""
@@ -94,10 +103,18 @@ class Plain:
     """Whether a question can be answered where it is read."""
 
     def __init__(
-        self, write: Callable[[str], object], tail: Tail, *, color: bool = False, unicode: bool = True
+        self,
+        write: Callable[[str], object],
+        tail: Tail,
+        *,
+        color: bool = False,
+        unicode: bool = True,
+        stamp: Stamp = no_stamp,
     ) -> None:
         self._write = write
         self._tail = tail
+        self._stamp = stamp
+        self._undos: dict[str, str] = {}  # what names the log of the last try of the undo of a node
         self._pen = Pen(80, color, unicode)
         self._tails = 0
         self._run = ""
@@ -127,8 +144,8 @@ class Plain:
         asked = ""
         for name in [name for name in state.asking if name not in anew]:
             message, until, choices = state.nodes[name].asked
-            asked += self._question(name, message, until, choices, state.time)
-        return f"{head}{before}\n{asked}"
+            asked += self._stamp(state.time) + self._question(name, message, until, choices, state.time)
+        return f"{self._stamp(events[0].time)}{head}{before}\n{asked}"
 
     def note(self, text: str) -> None:
         """Say what is no event, as a line."""
@@ -154,11 +171,14 @@ class Plain:
                 why = because(event.reason, plan.nodes[event.node].node.trigger)
                 left_out.setdefault((state, why), []).append(event)
             elif isinstance(event, _OF_THE_RUN):
-                lines.append(self._told_run(event, plan))
+                lines.append(self._stamp(event.time) + self._told_run(event, plan))
             elif (not brief or isinstance(event, (*_URGENT, *_URGENT_UNDOS))) and (text := self._told_node(event)):
-                lines.append(f"[{done:>{digits}}/{total}] {text}")
-        if not brief:
-            lines += [f"[{done:>{digits}}/{total}] {text}" for text in self._told_left_out(left_out)]
+                lines.append(f"{self._stamp(event.time)}[{done:>{digits}}/{total}] {text}")
+            elif isinstance(event, ev.UndoStarted):
+                self._undos[event.node] = f"{event.step}.{event.attempt}"
+        if left_out and not brief:
+            head = f"{self._stamp(event.time)}[{done:>{digits}}/{total}] "
+            lines += [head + text for text in self._told_left_out(left_out)]
         return "".join(lines)
 
     def _told_run(self, event: ev.Event, plan: Plan) -> str:
@@ -192,7 +212,8 @@ class Plain:
             case ev.NodeUndone():
                 return self._line("undone", event.node, self._undone(event))
             case ev.UndoFailed():
-                return self._line("undo_failed", event.node, f"was not undone: {self._pen.safe(event.error)}")
+                text = self._line("undo_failed", event.node, f"was not undone: {self._pen.safe(event.error)}")
+                return text + self._undo_log(event.node)
             case ev.UndoRetrying():
                 again = duration(max(0.0, event.retry_at - event.time))
                 what = f"its undo failed: {self._pen.safe(event.error)}; again in {again}"
@@ -254,10 +275,19 @@ class Plain:
         """The last lines of a failed node's log, set off by a bar."""
         if event.reason in NO_WORK or self._tails >= TAILS:
             return ""
+        return self._set_off(self._tail(event.node, event.attempt))
+
+    def _undo_log(self, node: str) -> str:
+        """The last lines of what the last try of an undo has written, and of what was to prove it."""
+        which = self._undos.get(node)
+        if which is None or self._tails >= TAILS:
+            return ""
+        return self._set_off([*self._tail(node, f"undo.{which}"), *self._tail(node, f"verify.{which}")])
+
+    def _set_off(self, lines: Sequence[str]) -> str:
         self._tails += 1
         bar = self._pen.paint("│" if self._pen.unicode else "|", "red")
-        lines = self._tail(event.node, event.attempt)[-TAIL:]
-        return "".join(f"    {bar} {self._pen.safe(line)}\n" for line in lines)
+        return "".join(f"    {bar} {self._pen.safe(line)}\n" for line in lines[-TAIL:])
 
 
 def some(nodes: Sequence[str], pen: Pen) -> str:
