@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from wfctl import events as ev
-from wfctl.noderun import BAD, FINAL, UNDONE, NodeState
+from wfctl.noderun import BAD, CANCELLED, FINAL, UNDONE, NodeState
 from wfctl.plan import Plan
 from wfctl.renderers.text import Pen, duration, look, number, plural, state_word
 from wfctl.state import RunState, RunStatus
@@ -114,6 +114,7 @@ class Plain:
         self._write = write
         self._tail = tail
         self._stamp = stamp
+        self._attempts: dict[str, int] = {}  # the last of each node
         self._undos: dict[str, str] = {}  # what names the log of the last try of the undo of a node
         self._pen = Pen(80, color, unicode)
         self._tails = 0
@@ -174,6 +175,8 @@ class Plain:
                 lines.append(self._stamp(event.time) + self._told_run(event, plan))
             elif (not brief or isinstance(event, (*_URGENT, *_URGENT_UNDOS))) and (text := self._told_node(event)):
                 lines.append(f"{self._stamp(event.time)}[{done:>{digits}}/{total}] {text}")
+            elif isinstance(event, ev.NodeStarted):
+                self._attempts[event.node] = event.attempt
             elif isinstance(event, ev.UndoStarted):
                 self._undos[event.node] = f"{event.step}.{event.attempt}"
         if left_out and not brief:
@@ -251,7 +254,7 @@ class Plain:
             for event in group:
                 seconds = event.seconds if isinstance(event, ev.NodeCancelled) else 0.0
                 after = f" after {duration(seconds)}" if seconds else ""
-                lines.append(self._line(state, event.node, f"{state}{after}, {why}"))
+                lines.append(self._line(state, event.node, f"{state}{after}, {why}") + self._log_of_late(event))
         return lines
 
     def _line(self, state: str, node: str, text: str) -> str:
@@ -270,6 +273,13 @@ class Plain:
             return self._pen.safe(event.error)
         after = f" after {duration(event.seconds)}" if event.reason not in NO_WORK else ""
         return f"failed{after}" + (f": {self._pen.safe(event.error)}" if event.error else "")
+
+    def _log_of_late(self, event: LeftOut) -> str:
+        """The last lines of the log of a node for which the time of the run was too short."""
+        attempt = self._attempts.get(event.node)
+        if event.reason != "run_timeout" or attempt is None or self._tails >= TAILS:
+            return ""
+        return self._set_off(self._tail(event.node, attempt))
 
     def _log(self, event: ev.NodeFailed) -> str:
         """The last lines of a failed node's log, set off by a bar."""
@@ -362,6 +372,7 @@ def ending(
             what = f"{number(undone)} of {plural(len(state.undoing.wanted), 'node')} undone"
         text = f"{sign}{by} after {took}: {what}\n"
         text += f"  {pen.safe(state.halted)}\n" if state.halted else ""
+        text += "".join(f"{line}\n" for line in _failures(state, list(state.failed_nodes), wrote, pen))
         return f"{text}  go on with:  {resume_command(state.id)}\n"
     counts = ", ".join(counted(ended, _ORDER))
     return f"{sign} after {took}: {counts}\n" + forgiven + _way_out(state, wrote, pen)
@@ -396,17 +407,9 @@ def _way_out(state: RunState, wrote: Wrote, pen: Pen) -> str:
     failed = state.failed_for_good
     told = dict.fromkeys([*([state.error] if state.error else []), *state.unended.values()])
     lines = [f"  {pen.safe(error)}" for error in told]
-    for name in islice(failed, FAILURES):
-        run = state.nodes[name]
-        word = str(run.state)
-        why = pen.clip(run.error, 200) or state_word(word)
-        lines.append(f"  {pen.paint(pen.mark(word), look(word).style)} {pen.safe(name)}  {why}")
-    if len(failed) > FAILURES:
-        lines.append(f"  and {number(len(failed) - FAILURES)} more; all of them: wfctl status {state.id}")
-    inside = (one for name in islice(failed, FAILURES) for one in _failed_inside(state, name))
-    logged = next((name for name in inside if wrote(name, state.nodes[name].attempt)), None)
-    if logged is not None:
-        lines.append(f"  whole log:   wfctl logs {state.id} {pen.safe(shell_word(logged))}")
+    if state.timed_out and not failed:
+        lines += _cut_short(state, wrote, pen)
+    lines += _failures(state, failed, wrote, pen)
     if state.only_finally and state.failed_nodes:
         names = some(list(state.failed_nodes), pen)
         were = "was" if len(state.failed_nodes) == 1 else "were"
@@ -416,6 +419,38 @@ def _way_out(state: RunState, wrote: Wrote, pen: Pen) -> str:
     mended = "go on with:" if state.timed_out and not failed else "once mended:"
     lines.append(f"  {mended:<12} {resume_command(state.id, state.wants_update)}")
     return "\n".join(lines) + "\n"
+
+
+def _cut_short(state: RunState, wrote: Wrote, pen: Pen) -> list[str]:
+    """What the run's own timeout has stopped, and where the log of the first is that has one."""
+    stopped = [
+        name
+        for name, run in state.nodes.items()
+        if run.state is CANCELLED and run.reason == "run_timeout" and run.started is not None
+        if not state.plan.nodes[name].holds
+    ]
+    lines = [f"  stopped:     {some(stopped, pen)}"] if stopped else []
+    return lines + _whole_log(state, stopped, wrote, pen)
+
+
+def _failures(state: RunState, failed: Sequence[str], wrote: Wrote, pen: Pen) -> list[str]:
+    """What failed and why, and where the whole log is."""
+    lines = []
+    for name in islice(failed, FAILURES):
+        run = state.nodes[name]
+        word = str(run.state)
+        why = pen.clip(run.error, 200) or state_word(word)
+        lines.append(f"  {pen.paint(pen.mark(word), look(word).style)} {pen.safe(name)}  {why}")
+    if len(failed) > FAILURES:
+        lines.append(f"  and {number(len(failed) - FAILURES)} more; all of them: wfctl status {state.id}")
+    inside = (one for name in islice(failed, FAILURES) for one in _failed_inside(state, name))
+    return lines + _whole_log(state, inside, wrote, pen)
+
+
+def _whole_log(state: RunState, names: Iterable[str], wrote: Wrote, pen: Pen) -> list[str]:
+    """What shows the log of the first of these nodes that has written anything."""
+    logged = next((name for name in names if wrote(name, state.nodes[name].attempt)), None)
+    return [f"  whole log:   wfctl logs {state.id} {pen.safe(shell_word(logged))}"] if logged is not None else []
 
 
 def _undone_lines(state: RunState, undoing: Undoing, pen: Pen) -> list[str]:
@@ -428,6 +463,8 @@ def _undone_lines(state: RunState, undoing: Undoing, pen: Pen) -> list[str]:
         undo = state.nodes[name].undo
         why = pen.clip(undo.error if undo is not None else "", 200)
         lines.append(f"  {pen.paint(pen.mark('undo_failed'), 'red')} {pen.safe(name)}  was not undone: {why}")
+    if failed:
+        lines.append(f"  its log:     wfctl logs {state.id} {pen.safe(shell_word(failed[0]))}")
     if blocked := undoing.blocked:
         lines.append(f"  waits for that: {some(blocked, pen)}")
     if kept := undoing.course.analysis.get("kept_by_pivot"):
