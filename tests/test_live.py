@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import signal
 import sys
@@ -402,6 +403,28 @@ def test_ctrl_c_leaves_a_clean_terminal(tmp_path: Path) -> None:
     assert lines[1] == "stopping what runs; Ctrl-C once more kills it"
     assert lines[-2].startswith("‖ interrupted after ")
     assert not any("━" in line for line in lines)
+
+
+def test_a_secret_is_hidden_in_the_log_of_what_still_runs(tmp_path: Path) -> None:
+    text = "version: 1\nsecrets: [TOKEN]\nnodes: {a: {secrets: [TOKEN], run: 'for i in 1 2 3 4 5 6 7 8 9; do echo"
+    text += " pushing $i as me:$TOKEN, and on we go to the next of them; done; exec sleep 60'}}\n"
+
+    def stop(child: int, read: Callable[[], str]) -> None:
+        while (text := read()) and "│ pushing" not in text:
+            pass
+        os.kill(child, signal.SIGINT)
+
+    _, shown = on_a_terminal(tmp_path, text, stop, TOKEN="hunter2hunter", COLUMNS="100")
+    assert "as me:*************, and" in shown
+    assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize(("env", "stamped"), [("", False), ("yes", True)])
+def test_on_a_terminal_lines_have_a_time_only_where_that_is_wanted(tmp_path: Path, env: str, stamped: bool) -> None:
+    text = "version: 1\nnodes: {a: {run: 'true'}}\n"
+    _, shown = on_a_terminal(tmp_path, text, lambda child, read: None, WFCTL_TIMESTAMPS=env)
+    times = [re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", line) is not None for line in final(shown)]
+    assert times == [stamped] * 3
 
 
 @pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"CI": "true"}])
