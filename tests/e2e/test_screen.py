@@ -54,7 +54,8 @@ def test_a_run_is_read_at_every_width_and_leaves_nothing_behind(flow: Flow, tmp_
         assert [line[:13] for line in log] == [f"    │ epoch {i}" for i in range(3, 8)]
         assert spare.startswith("  ▶ spare")
         (tmp_path / "go").touch()
-        lines = screen.wait_for("code=1")
+        screen.wait_for("code=1")
+        lines = screen.all_lines
         assert "no table here" in " ".join(lines)
         assert "once mended: wfctl resume" in " ".join(lines)
         assert not any("─" in line or "▶" in line or "epoch" in line for line in lines), "the region is gone"
@@ -73,4 +74,6 @@ def test_a_window_that_is_dragged_shows_one_region_and_loses_no_line(flow: Flow,
         (tmp_path / "go").touch()
         lines = screen.wait_for("code=1")
         assert not any("slots" in line or "▶" in line for line in lines)
-        assert sum("✓ first" in line for line in screen.all_lines) == 1
+        before = screen.all_lines[:2]
+        assert before[0].startswith("run ")
+        assert before[1].startswith("[1/4] ✓ first")

@@ -49,6 +49,7 @@ class Region:
         self._write = write
         self._drawn: list[str] = []
         self._widths: list[int] = []
+        self._columns = 0
 
     def draw(self, above: str, lines: Sequence[str], widths: Sequence[int], columns: int, rows: int) -> None:
         """Write `above` for good, and the lines below it in place of those that were drawn before."""
@@ -61,10 +62,13 @@ class Region:
         folded = sum(max(1, -(-width // columns)) for width in self._widths)
         up = min(folded, rows) - 1
         text = "\r" + (f"\x1b[{up}A" if up > 0 else "")
-        text += f"\x1b[J{above}" if above else ""
-        # Line by line, not all cleared first: that would flicker.
-        self._write(text + "\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
-        self._drawn, self._widths = list(lines), list(widths)
+        # Line by line, not all cleared first: that would flicker. But a terminal that has folded lines remembers which
+        # belong together, and would join what is written over them when it becomes wider.
+        if above or not lines or columns != self._columns:
+            # Some terminals keep what is cleared from their upper left corner on, as if it had been read.
+            text += "\x1b[K\n\x1b[J\x1b[A" if up > 0 else "\x1b[K"
+        self._write(text + above + "\n".join(f"{line}\x1b[K" for line in lines) + ("\x1b[J" if lines else ""))
+        self._drawn, self._widths, self._columns = list(lines), list(widths), columns
 
     def forget(self) -> None:
         """What was drawn is no longer the last on the terminal: the next drawing begins where the cursor is."""
@@ -305,7 +309,7 @@ def _resources(progress: Progress, pen: Pen) -> tuple[str, int]:
             figures = f"{size(used)} of {size(whole)}"
         else:
             figures = f"{number(used)}/{number(whole)}"
-        parts.append((f"{word} {figures}", "yellow" if used >= whole else ""))
+        parts.append((f"{word} {figures}", "cyan" if used >= whole else ""))
     return _joined(parts, pen)
 
 
