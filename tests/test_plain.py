@@ -299,3 +299,10 @@ def test_a_run_that_was_stopped_says_what_had_failed_by_then() -> None:
         "  whole log:   wfctl logs r a",
         "  go on with:  wfctl resume r",
     ]
+
+
+def test_a_run_that_succeeded_and_was_undone_by_hand_has_nothing_to_be_mended() -> None:
+    run = simulate(SAGA)
+    assert run.state.status == "succeeded"
+    words = last_words(simulate(SAGA, run=run, undo="compensate"))
+    assert words[1:] == ["  undone:      a", "  do it again: wfctl resume r"]

@@ -474,5 +474,6 @@ def _undone_lines(state: RunState, undoing: Undoing, pen: Pen) -> list[str]:
         lines.append(f"  once mended: wfctl rollback {state.id} --retry {word}")
         lines.append(f"  or by hand:  wfctl rollback {state.id} --done {word} --reason TEXT")
     else:
-        lines.append(f"  once mended: {resume_command(state.id, state.wants_update)}")
+        mended = "once mended:" if state.failed_for_good else "do it again:"  # it was undone as a person wanted it
+        lines.append(f"  {mended} {resume_command(state.id, state.wants_update)}")
     return lines
