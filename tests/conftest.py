@@ -35,6 +35,8 @@ if "WFCTL_RUN_DIR" in os.environ:
     tempfile.tempdir = None  # pytest has asked for it by now
 for name in [n for n in os.environ if n.startswith("WFCTL_") and n != "WFCTL_NONCE"]:
     del os.environ[name]
+# What is expected are the lines that a person sees: in a pipe each has its time before it.
+os.environ["WFCTL_TIMESTAMPS"] = "no"
 # Nor what a terminal or a CI service says of itself.
 for name in "CI GITHUB_ACTIONS GITHUB_STEP_SUMMARY GITLAB_CI NO_COLOR FORCE_COLOR COLUMNS CUDA_VISIBLE_DEVICES".split():
     os.environ.pop(name, None)

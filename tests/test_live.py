@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import signal
 import sys
@@ -57,6 +58,7 @@ def test_what_ended_stands_above_a_bar_counts_and_what_runs() -> None:
         "[1/3] ✓ quick  2.0s",
         "━━━━━━━━━━━━━─────────────────────────── 1/3",
         "5s · 1 running · 1 to go · 1 succeeded",
+        "slots 1/4",
         "  ▶ long  5s of 20s",
     ]
 
@@ -72,6 +74,7 @@ def test_colour_and_unicode_are_left_out_where_the_terminal_has_none() -> None:
     assert shown[1:] == [
         "#############--------------------------- 1/3",
         "5s, 1 running, 1 to go, 1 succeeded",
+        "slots 1/4",
         "  > long  5s of 20s",
     ]
 
@@ -81,12 +84,106 @@ def test_a_node_between_two_attempts_says_when_it_goes_on() -> None:
     assert screen(run, Terminal(), until="node_retrying", later=10.0)[-1] == "  ↻ a  again in 20s"
 
 
+def test_what_is_in_use_of_each_budget_that_nodes_ask_for_is_told() -> None:
+    node = {"estimate": 9.0, "resources": {"gpu": 1, "cpu": 1.5, "memory": 3 * 1024**3}}
+    budgets = {"gpu": 2, "cpu": 4, "memory": 8 * 1024**3, "licence": 7}
+    run = simulate(flow({f"n{i}": node for i in range(3)}, resources=budgets))
+    view = live(terminal := Terminal())
+    for event, state in turns(run):
+        if isinstance(event, ev.NodeSucceeded):
+            break
+        view.events([event], state)
+    view.draw()
+    assert terminal.text.splitlines()[2] == "slots 2/4 · cpu 3/4 · gpu 2/2 · memory 6 GiB of 8 GiB"
+    view.events([event], state)
+    view.draw()
+    assert terminal.text.splitlines()[3].startswith("slots 1/4 · cpu 1.5/4 · gpu 1/2 · memory 3 GiB")
+
+
+def written(lines: dict[str, list[str]]) -> Callable[[str, int | str, int], list[str]]:
+    """What nodes have written so far."""
+    return lambda node, attempt, most: lines.get(node, [])[-most:]
+
+
+SPINE = flow(
+    {"side": {"estimate": 9.0}, "spine": {"estimate": 5.0}, "last": {"estimate": 60.0, "needs": ["spine"]}},
+    scheduling={"policy": "fifo"},
+)
+
+
+def test_the_end_of_the_log_is_shown_of_the_node_that_the_end_of_the_run_waits_for() -> None:
+    peek = written({"side": ["mine"], "spine": [f"line {i}" for i in range(9)]})
+    run = simulate(SPINE, seconds={"spine": 9.0})
+    view = live(terminal := Terminal(rows=14), clock := Clock(), peek=peek)
+    for event, state in turns(run):
+        if event.time > 0:
+            break
+        view.events([event], state)
+    clock.now = 0.5
+    view.draw()
+    assert terminal.text.splitlines()[3:] == ["  ▶ side   0s of 9s", "  ▶ spine  0s of 5s"]  # it may be over at once
+    clock.now = 3.0
+    view.draw()
+    assert terminal.text.splitlines()[3:] == [
+        "  ▶ spine  3s of 5s",
+        "    │ line 6",
+        "    │ line 7",
+        "    │ line 8",
+        "  ▶ side   3s of 9s",
+    ]
+
+
+def test_a_node_that_has_written_nothing_leaves_the_place_to_the_next_and_that_stays() -> None:
+    lines = {"side": ["half way"]}
+    view = live(terminal := Terminal(), clock := Clock(), peek=written(lines))
+    for event, state in turns(simulate(SPINE, seconds={"spine": 9.0})):
+        if event.time > 0:
+            break
+        view.events([event], state)
+    for now in (2.0, 3.0):
+        clock.now = now
+        view.draw()
+        assert terminal.text.splitlines()[3:5] == [f"  ▶ side   {now:.0f}s of 9s", "    │ half way"]
+        lines["spine"] = ["here I am"]
+
+
+def test_what_a_running_node_writes_is_shown_and_not_obeyed() -> None:
+    peek = written({"long": ["\x1b[2J\ttabs\u202e and a line that is far too long for this screen"]})
+    shown = screen(simulate(WIDE), Terminal(40), until="node_succeeded", later=3.0, peek=peek)
+    assert shown[-1] == "    │ \\x1b[2J    tabs\\u202e and a line…"
+
+
+UNDOABLE = flow({
+    "a": {"compensate": [{"run": "undo a"}, {"run": "more"}]}, "b": {"needs": ["a"], "compensate": [{"run": "undo b"}]},
+    "bad": ["b"],
+})  # fmt: skip
+
+
+def test_in_a_rollback_the_view_says_what_is_being_undone_and_what_that_writes() -> None:
+    run = simulate(UNDOABLE, fails={"bad": 1})
+    view = live(terminal := Terminal(), clock := Clock(), peek=lambda node, attempt, most: [f"{node} {attempt}"])
+    seen = []
+    for event, state in turns(run):
+        view.events([event], state)
+        if isinstance(event, ev.UndoStarted):
+            clock.now += 2.0
+            view.draw()
+            seen.append(terminal.text.splitlines())
+    assert seen[0][-4:] == [
+        "──────────────────────────────────────── 0/2 undone",
+        "5s · rolling back · 1 being undone · 1 to go",
+        "  ↶ b  being undone 2s",
+        "    │ b undo.1.1",
+    ]
+    assert seen[-1][-2:] == ["  ↶ a  being undone 2s, step 2 of 2", "    │ a undo.2.1"]
+
+
 @pytest.mark.parametrize("columns", [20, 40, 80, 200])
 def test_no_line_of_the_region_is_as_wide_as_the_terminal(columns: int) -> None:
     name = "a_rather_long_name_of_a_node_that_will_not_fit_into_many_terminals"
     run = simulate(flow({f"{name}_{i}": {"estimate": 3600.0} for i in range(9)}))
     shown = screen(run, Terminal(columns), until="node_started", later=4000.0)
-    assert len(shown) == 3
+    assert len(shown) == 4
     assert max(map(len, shown)) < columns
 
 
@@ -98,7 +195,7 @@ def test_as_many_nodes_are_shown_as_leave_half_of_the_screen_free() -> None:
             break
         view.events([event], state)
     view.draw()
-    assert terminal.text.splitlines()[2:] == ["  ▶ n0  0s", "  ▶ n1  0s", "  ▶ n2  0s", "  + 37 more"]
+    assert terminal.text.splitlines()[3:] == ["  ▶ n0  0s", "  ▶ n1  0s", "  ▶ n2  0s", "  + 37 more"]
 
 
 def test_a_large_run_shows_what_went_wrong_and_no_line_for_each_success() -> None:
@@ -130,6 +227,7 @@ def test_a_terminal_that_became_narrower_keeps_what_stands_above_the_region() ->
         "[1/3] ✓ quick  2.0s",
         "━━━━━━━━───────────────── 1/3",
         "3s · 1 running · 1 to go",
+        "slots 1/4",
         "  ▶ long  3s of 20s",
     ]
 
@@ -194,6 +292,7 @@ def test_a_pause_counts_for_no_time_that_is_shown() -> None:
         "goes on after a pause of 4.0s",
         "──────────────────────────────────────── 0/1  about 18s left",
         "2s · 1 running",
+        "slots 1/4",
         "  ▶ long  2s of 20s",
     ]
 
@@ -217,7 +316,7 @@ def watch_until_it_tells(view: Live, state: RunState) -> None:
 def test_a_view_that_breaks_leaves_a_clean_terminal_and_tells_its_engine() -> None:
     terminal = Terminal()
 
-    def broken(node: str, attempt: int) -> list[str]:
+    def broken(node: str, attempt: int | str) -> list[str]:
         raise RuntimeError("the log went away")
 
     run = simulate(flow({"a": [], "b": []}, on_failure="continue"), fails={"a": 1})
@@ -304,6 +403,28 @@ def test_ctrl_c_leaves_a_clean_terminal(tmp_path: Path) -> None:
     assert lines[1] == "stopping what runs; Ctrl-C once more kills it"
     assert lines[-2].startswith("‖ interrupted after ")
     assert not any("━" in line for line in lines)
+
+
+def test_a_secret_is_hidden_in_the_log_of_what_still_runs(tmp_path: Path) -> None:
+    text = "version: 1\nsecrets: [TOKEN]\nnodes: {a: {secrets: [TOKEN], run: 'for i in 1 2 3 4 5 6 7 8 9; do echo"
+    text += " pushing $i as me:$TOKEN, and on we go to the next of them; done; exec sleep 60'}}\n"
+
+    def stop(child: int, read: Callable[[], str]) -> None:
+        while (text := read()) and "│ pushing" not in text:
+            pass
+        os.kill(child, signal.SIGINT)
+
+    _, shown = on_a_terminal(tmp_path, text, stop, TOKEN="hunter2hunter", COLUMNS="100")
+    assert "as me:*************, and" in shown
+    assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize(("env", "stamped"), [("", False), ("yes", True)])
+def test_on_a_terminal_lines_have_a_time_only_where_that_is_wanted(tmp_path: Path, env: str, stamped: bool) -> None:
+    text = "version: 1\nnodes: {a: {run: 'true'}}\n"
+    _, shown = on_a_terminal(tmp_path, text, lambda child, read: None, WFCTL_TIMESTAMPS=env)
+    times = [re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", line) is not None for line in final(shown)]
+    assert times == [stamped] * 3
 
 
 @pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"CI": "true"}])

@@ -12,7 +12,7 @@ from wfctl.renderers.plain import TAILS, Plain, ending
 from wfctl.state import RunState
 
 
-def lines(run: Simulated, log: list[str] | None = None, **keys: bool) -> list[str]:
+def lines(run: Simulated, log: list[str] | None = None, **keys: Any) -> list[str]:
     out: list[str] = []
     show(run, Plain(out.append, lambda node, attempt: log or [], **keys))
     return "".join(out).splitlines()
@@ -206,7 +206,7 @@ def test_a_fault_of_the_file_goes_on_with_the_mended_file() -> None:
 def test_a_run_that_ran_out_of_time_can_go_on() -> None:
     run = simulate(flow({"a": []}, timeout=5.0), seconds={"a": 60})
     assert lines(run)[0] == "the run's timeout of 5.0s has passed: stopping what runs"
-    assert last_words(run)[1:] == ["  the run's own timeout has passed", "  go on with:  wfctl resume r"]
+    assert last_words(run)[-1] == "  go on with:  wfctl resume r"
 
 
 def test_only_a_failure_in_finally_is_named_too() -> None:
@@ -253,3 +253,56 @@ def test_a_node_that_found_no_room_to_start_says_so() -> None:
 def test_a_log_over_its_limit_says_so() -> None:
     run = simulate(flow({"a": []}), fails={"a": "log_limit"})
     assert lines(run)[0] == "[1/1] ✗ a  failed after 1.0s"
+
+
+def test_where_no_terminal_is_each_line_that_tells_of_a_moment_has_its_time_before_it() -> None:
+    data = flow({"a": {}, "b": {"needs": ["a"]}, "c": ["b"]})
+    shown = lines(simulate(data, fails={"b": 3}), ["no such table"], stamp=lambda moment: f"12:00:{moment:02.0f} ")
+    assert shown == [
+        "12:00:01 [1/3] ✓ a  1.0s",
+        "12:00:02 [2/3] ✗ b  failed after 1.0s: exit code 3",
+        "    │ no such table",
+        "12:00:02 [3/3] - c  skipped, something it needs did not succeed",
+    ]
+
+
+SAGA = flow({"a": {"compensate": [{"run": "undo a"}]}, "b": {"needs": ["a"]}}, rollback={"retry": {"attempts": 1}})
+
+
+def test_an_undo_that_is_given_up_shows_the_end_of_its_log_and_of_what_was_to_prove_it() -> None:
+    run = simulate(SAGA, fails={"b": 1}, undo_fails={"a.1": 1})
+    out: list[str] = []
+    show(run, Plain(out.append, lambda node, attempt: [f"of {attempt}"]))
+    shown = "".join(out).splitlines()
+    place = next(i for i, line in enumerate(shown) if "was not undone" in line)
+    assert shown[place + 1 :] == ["    │ of undo.1.1", "    │ of verify.1.1"]
+    words = last_words(run)
+    place = next(i for i, line in enumerate(words) if "was not undone" in line)
+    assert words[place + 1] == "  its log:     wfctl logs r a"
+
+
+def test_a_run_that_is_out_of_time_says_what_it_stopped_and_where_the_log_of_that_is() -> None:
+    run = simulate(flow({"a": {}, "b": ["a"]}, timeout=5.0), seconds={"a": 9.0})
+    assert lines(run, ["half way"])[-2:] == ["[2/2] ⊘ a  cancelled, the run's time was up", "    │ half way"]
+    assert last_words(run)[1:] == [
+        "  the run's own timeout has passed",
+        "  stopped:     a",
+        "  whole log:   wfctl logs r a",
+        "  go on with:  wfctl resume r",
+    ]
+
+
+def test_a_run_that_was_stopped_says_what_had_failed_by_then() -> None:
+    run = simulate(flow({"a": {}, "b": {}}, on_failure="continue"), fails={"a": 1}, seconds={"b": 9}, signals=[(4, 2)])
+    assert last_words(run)[1:] == [
+        "  ✗ a  exit code 1",
+        "  whole log:   wfctl logs r a",
+        "  go on with:  wfctl resume r",
+    ]
+
+
+def test_a_run_that_succeeded_and_was_undone_by_hand_has_nothing_to_be_mended() -> None:
+    run = simulate(SAGA)
+    assert run.state.status == "succeeded"
+    words = last_words(simulate(SAGA, run=run, undo="compensate"))
+    assert words[1:] == ["  undone:      a", "  do it again: wfctl resume r"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,22 @@ def test_for_eyes_is_stderr_and_for_programs_is_stdout(wfctl: Command, tmp_path:
     ended = wfctl("run", "flow.yaml")
     assert ended.stdout == "greeting: grüezi\n"
     assert "[2/2] ✓ b" in ended.stderr
+
+
+@pytest.mark.parametrize(("wanted", "stamped"), [("", True), ("no", False)])
+def test_where_no_terminal_is_lines_have_a_time_unless_that_is_not_wanted(
+    wfctl: Command, tmp_path: Path, wanted: str, stamped: bool
+) -> None:
+    (tmp_path / "flow.yaml").write_text("version: 1\nnodes: {a: {run: echo hi; exit 3}}\n")
+    lines = wfctl("run", "flow.yaml", env={"WFCTL_TIMESTAMPS": wanted}).stderr.splitlines()
+    times = [re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [^ ]", line) is not None for line in lines]
+    assert [*zip(times, (line[:1] == " " for line in lines), strict=True)] == [
+        (stamped, False),  # which run
+        (stamped, False),  # how its node ended
+        (False, True),  # what that had written
+        (stamped, False),  # how it ended
+        *[(False, True)] * 3,
+    ]
 
 
 def test_a_run_can_be_read_in_ascii(wfctl: Command, tmp_path: Path) -> None:

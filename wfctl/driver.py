@@ -54,7 +54,8 @@ Each holds the whole state: at equal distances, a run of ten times the nodes wou
 class Watching:
     """Who looks on: told of the run before it begins, of each turn's events, and that it has ended."""
 
-    begin: Callable[[Record], None] = lambda record: None
+    begin: Callable[[Record, Secrets | None], None] = lambda record, secrets: None
+    """The secrets are told so that they can be hidden."""
     events: Watcher = lambda events, state: None
     end: Callable[[Record], None] = lambda record: None
     warn: Callable[[str], None] = lambda text: None
@@ -227,7 +228,7 @@ def _drive(
         sharing = Sharing(leases)
     keeping = _keeping(record, during, custody, watching) if keeps(plan) else None
     checkpoints = _checkpoints(record, during, watching)
-    watching.begin(record)
+    watching.begin(record, secrets)
     disturbed: set[str] = set()
     try:
         ear = _ear(record, watching)

@@ -21,18 +21,45 @@ if TYPE_CHECKING:
 
 _BLOCK = 64 * 1024
 _TAIL_BYTES = 16 * 1024
+_PEEK_BYTES = 4 * 1024
 
 
 def tail(folder: RunFolder, node: str, attempt: int | str, lines: int = 10) -> list[str]:
     """The last lines of the log of an attempt that has ended. Bytes that are no UTF-8 become surrogates, for `safe`."""
+    content, _ = _end(folder, node, attempt, _TAIL_BYTES)
+    return [line.decode("utf-8", "surrogateescape")[:1000] for line in content.splitlines()[-lines:]]
+
+
+def peek(folder: RunFolder, node: str, attempt: int | str, lines: int, mask: Mask | None = None) -> list[str]:
+    """The last lines that an attempt has written which goes on, without the empty ones; of one that is written over,
+    as a progress bar is, what it says now.
+
+    What `mask` hides is hidden, and held back is what may be a part of it: at the end, where more may come, and where
+    reading began."""
+    if mask is None:
+        content, _ = _end(folder, node, attempt, _PEEK_BYTES)
+    else:
+        content, whole = _end(folder, node, attempt, _PEEK_BYTES + 2 * mask.reach)
+        content = mask.hide(content)[0 if whole else mask.reach : -mask.reach]
+    found: list[str] = []
+    for line in reversed(content.split(b"\n")):
+        text = line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "surrogateescape")[:1000].rstrip()
+        if text:
+            found.append(text)
+            if len(found) == lines:
+                break
+    return found[::-1]
+
+
+def _end(folder: RunFolder, node: str, attempt: int | str, most: int) -> tuple[bytes, bool]:
+    """The last bytes of a log, and whether that is all of it."""
     try:
         with open(journal.open_file(folder.path / history.log_name(node, attempt)), "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, size - _TAIL_BYTES))
-            content = file.read(_TAIL_BYTES)
+            file.seek(max(0, size - most))
+            return file.read(most), size <= most
     except OSError:
-        return []
-    return [line.decode("utf-8", "surrogateescape")[:1000] for line in content.splitlines()[-lines:]]
+        return b"", True
 
 
 def last_part(folder: RunFolder, node: str, attempt: int, most: int) -> tuple[list[str], bool]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from time import localtime, strftime, time
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from wfctl.errors import UsageError
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
     from wfctl.driver import Watching
     from wfctl.history import Record
     from wfctl.optimize import Progress
-    from wfctl.renderers.plain import Plain, Tail, Wrote
+    from wfctl.renderers.live import Peek
+    from wfctl.renderers.plain import Plain, Stamp, Tail, Wrote
     from wfctl.reports import Reports
     from wfctl.search import Tell
+    from wfctl.secrets import Secrets
 
 NARROWEST = 20
 """Columns below which nothing is laid out: what is narrower wraps."""
@@ -171,7 +175,7 @@ def watching(json: bool, reports: Reports | None = None) -> Watching:
     """The view of a run for this user: JSON lines, a live view on a terminal, else plain lines. `reports` is what the
     run leaves for others."""
     from wfctl.driver import Watching
-    from wfctl.renderers.plain import ending
+    from wfctl.renderers.plain import ending, no_stamp
     from wfctl.renderers.text import safe
 
     eyes = Pipe.over(sys.stderr)
@@ -192,22 +196,22 @@ def watching(json: bool, reports: Reports | None = None) -> Watching:
             _drain(lines, eyes)
 
         return Watching(
-            begin=lambda record: reports.begin() if reports is not None else None,
+            begin=lambda record, _: reports.begin() if reports is not None else None,
             events=JsonLines(writer(lines)).events,
             warn=told,
             end=over,
         )
     screen = Screen.of(sys.stderr)
+    stamp = no_stamp if reports is not None and reports.service else stamps(sys.stderr)  # services stamp each line
     ear = _ear(screen)
     view: Plain | None = None
 
-    def begin(record: Record) -> None:
+    def begin(record: Record, secrets: Secrets | None) -> None:
         nonlocal view
-        tail = _tail_of(record)
         if reports is not None:
             reports.begin()
-            view = reports.view(error, tail, record, color=screen.color, unicode=screen.unicode)
-        view = view or _view(error, tail, screen)
+            view = reports.view(error, _tail_of(record), record, color=screen.color, unicode=screen.unicode)
+        view = view or _view(error, record, secrets, screen, stamp)
         view.typing = ear >= 0 and not record.state.no_wait
         view.begin(record.state)
 
@@ -215,7 +219,8 @@ def watching(json: bool, reports: Reports | None = None) -> Watching:
         assert view is not None
         view.end()
         if record.state.finished is not None:
-            error(ending(record.state, _wrote_of(record), color=screen.color, unicode=screen.unicode))
+            words = ending(record.state, _wrote_of(record), color=screen.color, unicode=screen.unicode)
+            error(stamp(record.state.finished) + words)
         if reports is not None:
             reports.end(record, bare, lambda text: error(f"wfctl: {safe(text)}\n"))
         _drain(eyes)
@@ -224,7 +229,7 @@ def watching(json: bool, reports: Reports | None = None) -> Watching:
         if view is None:
             error(f"wfctl: {safe(text)}\n")
         else:
-            view.note(f"wfctl: {safe(text)}")
+            view.note(f"{stamp(time())}wfctl: {safe(text)}")
 
     return Watching(
         begin=begin,
@@ -234,6 +239,24 @@ def watching(json: bool, reports: Reports | None = None) -> Watching:
         ear=ear,
         paused=lambda on: view.pause(on) if view else None,
     )
+
+
+def stamps(stream: TextIO | None, environ: Mapping[str, str] = os.environ) -> Stamp:
+    """What stands before each line that tells of a moment: nothing on a terminal, for who sits there has seen when it
+    came; elsewhere date and time, as `status` tells them. WFCTL_TIMESTAMPS says otherwise."""
+    said = environ.get("WFCTL_TIMESTAMPS", "").lower()
+    terminal = stream is None or stream.closed or stream.isatty()
+    if said in ("0", "no", "false", "never") or (terminal and said not in ("1", "yes", "true", "always")):
+        from wfctl.renderers.plain import no_stamp
+
+        return no_stamp
+    return lambda moment: _second(int(moment))
+
+
+@lru_cache(maxsize=4)
+def _second(moment: int) -> str:
+    # Thousands of lines may share a second.
+    return strftime("%Y-%m-%d %H:%M:%S ", localtime(moment))
 
 
 def _ear(screen: Screen) -> int:
@@ -282,7 +305,27 @@ def _wrote_of(record: Record) -> Wrote:
     return lambda node, attempts: logs.wrote(record.folder, node, attempts)
 
 
-def _view(write: Callable[[str], None], tail: Tail, screen: Screen) -> Plain:
+def _peek_of(record: Record, secrets: Secrets | None) -> Peek:
+    """Looks at the logs of what runs. The values of secrets are at hand: so what is shown is masked."""
+    from wfctl import logs
+
+    values = secrets.values if secrets is not None else {}
+
+    def peek(node: str, attempt: int | str, lines: int) -> Sequence[str]:
+        planned = record.plan.nodes[node].node
+        names = set(planned.receives)
+        for step in planned.compensate or ():
+            names |= {*step.node.receives, *(step.verify.receives if step.verify is not None else ())}
+        if not names <= values.keys():  # of an earlier definition: what cannot be hidden is not shown
+            return ()
+        mask = secrets.mask(tuple(sorted(names))) if secrets is not None and names else None
+        return logs.peek(record.folder, node, attempt, lines, mask)
+
+    return peek
+
+
+def _view(write: Callable[[str], None], record: Record, secrets: Secrets | None, screen: Screen, stamp: Stamp) -> Plain:
+    tail = _tail_of(record)
     if screen.live:
         from wfctl.renderers.live import Live
 
@@ -292,12 +335,14 @@ def _view(write: Callable[[str], None], tail: Tail, screen: Screen) -> Plain:
             tail,
             color=screen.color,
             unicode=screen.unicode,
+            stamp=stamp,
             size=lambda: size(stream),
+            peek=_peek_of(record, secrets),
             ours=lambda: _in_foreground(stream),
         )
     from wfctl.renderers.plain import Plain
 
-    return Plain(write, tail, color=screen.color, unicode=screen.unicode)
+    return Plain(write, tail, color=screen.color, unicode=screen.unicode, stamp=stamp)
 
 
 def say(text: str) -> None:

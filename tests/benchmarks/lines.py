@@ -26,6 +26,16 @@ SIZES = (1_000, 10_000, 100_000)
 SLEEP = 10                  # seconds that the nodes of the idle engine sleep
 TERMINAL = {"TERM": "xterm", "CI": "", "NO_COLOR": ""}
 US = "wfctl"
+BLIND = """
+import os, sys
+from pathlib import Path
+from wfctl import app
+from wfctl.driver import Watching
+from wfctl.store import Store
+asked = app.Asked(file="flow.yaml", settings=["concurrency=4"])
+sys.exit(app.run(asked, Store.find(None, Path.cwd(), os.environ), Watching()).exit_code)
+"""
+"""A run that nobody looks at: to be run by the Python of the command that is measured."""
 PASS_NAME = "python -c pass"
 
 
@@ -293,6 +303,22 @@ def idle(bench: Bench, name: str) -> list[Result]:
     return results
 
 
+def watched(bench: Bench, name: str) -> list[Result]:
+    """10,000 nodes that do nothing, on a terminal with the live view, beside the same with nobody who looks on."""
+    folder = bench.place(name, flows.workflow(flows.wide(bench.size(10_000))))
+    live = bench.ours(folder, "run", "flow.yaml", "-j", "4", fresh=[".wfctl"])
+    with open(bench.programs[US]) as script:
+        python = script.readline().removeprefix("#!").strip()
+    blind = replace(live, argv=(python, "-c", BLIND))
+    watched = replace(live, environ=TERMINAL, on_terminal=True)
+    seen = [(watched.alone(), blind.alone()) for _ in range(bench.rounds)]
+    measures = (("no view", "wall"), ("no view, engine's processor seconds", "processor"))
+    return [
+        ratio(name, what, at_most(1.1), *([getattr(pair[side], key) for pair in seen] for side in (0, 1)))
+        for what, key in measures
+    ]
+
+
 def requests(bench: Bench, name: str) -> list[Result]:
     """1,000 requests to a local server, 100 at once, beside the standard library's client with 100 threads: the first
     run of a file, and a later one."""
@@ -354,6 +380,7 @@ LINES: dict[str, Line] = {
     "resume": resume,
     "requests": requests,
     "idle": idle,
+    "watched": watched,
     "large": large,
     "kept_size": kept_size,
 }

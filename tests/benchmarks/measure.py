@@ -29,7 +29,7 @@ LOOK = 20                                   # milliseconds between two looks at 
 class Timed:
     """A command to measure in `folder`, with `environ` over what all get. `fresh` are globs of what is put aside there
     before each time. In comparisons it takes part in `rounds` rounds, and where it is `warm` in one before them that is
-    not counted."""
+    not counted. It may write to a terminal."""
 
     argv: Sequence[str]
     folder: Path
@@ -37,6 +37,7 @@ class Timed:
     environ: Mapping[str, str] = field(default_factory=dict)
     rounds: int = 1
     warm: bool = True
+    on_terminal: bool = False
 
     @contextmanager
     def started(self, terminal: int | None = None) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
@@ -64,14 +65,14 @@ class Timed:
 
     def wall(self) -> float:
         """Seconds from before its start to its end."""
-        with self.started() as (process, moment):
+        with _terminal() if self.on_terminal else _nothing() as terminal, self.started(terminal) as (process, moment):
             process.wait()
             return time.perf_counter() - moment
 
     def alone(self) -> Alone:
         """What the process itself takes, without those it starts."""
         peak = 0.0
-        with self.started() as (process, moment):
+        with _terminal() if self.on_terminal else _nothing() as terminal, self.started(terminal) as (process, moment):
             descriptor = os.pidfd_open(process.pid)
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)

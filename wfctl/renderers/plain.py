@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from wfctl import events as ev
-from wfctl.noderun import BAD, FINAL, UNDONE, NodeState
+from wfctl.noderun import BAD, CANCELLED, FINAL, UNDONE, NodeState
 from wfctl.plan import Plan
 from wfctl.renderers.text import Pen, duration, look, number, plural, state_word
 from wfctl.state import RunState, RunStatus
@@ -32,8 +32,17 @@ _CTRL_C = 2
 NO_WORK = ("expression", "not_started")
 """Reasons of failures before there was any work: no time was spent and no log was written."""
 
-Tail = Callable[[str, int], list[str]]
-"""The last lines of the log of a node's attempt."""
+Tail = Callable[[str, int | str], list[str]]
+"""The last lines of the log of a node's attempt, or of a try of its undo."""
+
+Stamp = Callable[[float], str]
+"""What stands before a line that tells of a moment."""
+
+
+def no_stamp(moment: float) -> str:
+    """For eyes that were there."""
+    return ""
+
 
 Wrote = Callable[[str, int], bool]
 """Whether a node wrote anything in its attempts, of which this many were begun."""
@@ -94,10 +103,19 @@ class Plain:
     """Whether a question can be answered where it is read."""
 
     def __init__(
-        self, write: Callable[[str], object], tail: Tail, *, color: bool = False, unicode: bool = True
+        self,
+        write: Callable[[str], object],
+        tail: Tail,
+        *,
+        color: bool = False,
+        unicode: bool = True,
+        stamp: Stamp = no_stamp,
     ) -> None:
         self._write = write
         self._tail = tail
+        self._stamp = stamp
+        self._attempts: dict[str, int] = {}  # the last of each node
+        self._undos: dict[str, str] = {}  # what names the log of the last try of the undo of a node
         self._pen = Pen(80, color, unicode)
         self._tails = 0
         self._run = ""
@@ -127,8 +145,8 @@ class Plain:
         asked = ""
         for name in [name for name in state.asking if name not in anew]:
             message, until, choices = state.nodes[name].asked
-            asked += self._question(name, message, until, choices, state.time)
-        return f"{head}{before}\n{asked}"
+            asked += self._stamp(state.time) + self._question(name, message, until, choices, state.time)
+        return f"{self._stamp(events[0].time)}{head}{before}\n{asked}"
 
     def note(self, text: str) -> None:
         """Say what is no event, as a line."""
@@ -154,11 +172,16 @@ class Plain:
                 why = because(event.reason, plan.nodes[event.node].node.trigger)
                 left_out.setdefault((state, why), []).append(event)
             elif isinstance(event, _OF_THE_RUN):
-                lines.append(self._told_run(event, plan))
+                lines.append(self._stamp(event.time) + self._told_run(event, plan))
             elif (not brief or isinstance(event, (*_URGENT, *_URGENT_UNDOS))) and (text := self._told_node(event)):
-                lines.append(self.dressed(event, f"[{done:>{digits}}/{total}] {text}"))
-        if not brief:
-            lines += [f"[{done:>{digits}}/{total}] {text}" for text in self._told_left_out(left_out)]
+                lines.append(self.dressed(event, f"{self._stamp(event.time)}[{done:>{digits}}/{total}] {text}"))
+            elif isinstance(event, ev.NodeStarted):
+                self._attempts[event.node] = event.attempt
+            elif isinstance(event, ev.UndoStarted):
+                self._undos[event.node] = f"{event.step}.{event.attempt}"
+        if left_out and not brief:
+            head = f"{self._stamp(event.time)}[{done:>{digits}}/{total}] "
+            lines += [head + text for text in self._told_left_out(left_out)]
         return "".join(lines)
 
     def dressed(self, event: ev.Event, text: str) -> str:
@@ -196,7 +219,8 @@ class Plain:
             case ev.NodeUndone():
                 return self._line("undone", event.node, self._undone(event))
             case ev.UndoFailed():
-                return self._line("undo_failed", event.node, f"was not undone: {self._pen.safe(event.error)}")
+                text = self._line("undo_failed", event.node, f"was not undone: {self._pen.safe(event.error)}")
+                return text + self._undo_log(event.node)
             case ev.UndoRetrying():
                 again = duration(max(0.0, event.retry_at - event.time))
                 what = f"its undo failed: {self._pen.safe(event.error)}; again in {again}"
@@ -234,7 +258,7 @@ class Plain:
             for event in group:
                 seconds = event.seconds if isinstance(event, ev.NodeCancelled) else 0.0
                 after = f" after {duration(seconds)}" if seconds else ""
-                lines.append(self._line(state, event.node, f"{state}{after}, {why}"))
+                lines.append(self._line(state, event.node, f"{state}{after}, {why}") + self._log_of_late(event))
         return lines
 
     def _line(self, state: str, node: str, text: str) -> str:
@@ -254,14 +278,30 @@ class Plain:
         after = f" after {duration(event.seconds)}" if event.reason not in NO_WORK else ""
         return f"failed{after}" + (f": {self._pen.safe(event.error)}" if event.error else "")
 
+    def _log_of_late(self, event: LeftOut) -> str:
+        """The last lines of the log of a node for which the time of the run was too short."""
+        attempt = self._attempts.get(event.node)
+        if event.reason != "run_timeout" or attempt is None or self._tails >= TAILS:
+            return ""
+        return self._set_off(self._tail(event.node, attempt))
+
     def _log(self, event: ev.NodeFailed) -> str:
         """The last lines of a failed node's log, set off by a bar."""
         if event.reason in NO_WORK or self._tails >= TAILS:
             return ""
+        return self._set_off(self._tail(event.node, event.attempt))
+
+    def _undo_log(self, node: str) -> str:
+        """The last lines of what the last try of an undo has written, and of what was to prove it."""
+        which = self._undos.get(node)
+        if which is None or self._tails >= TAILS:
+            return ""
+        return self._set_off([*self._tail(node, f"undo.{which}"), *self._tail(node, f"verify.{which}")])
+
+    def _set_off(self, lines: Sequence[str]) -> str:
         self._tails += 1
         bar = self._pen.paint("│" if self._pen.unicode else "|", "red")
-        lines = self._tail(event.node, event.attempt)[-TAIL:]
-        return "".join(f"    {bar} {self._pen.safe(line)}\n" for line in lines)
+        return "".join(f"    {bar} {self._pen.safe(line)}\n" for line in lines[-TAIL:])
 
 
 def some(nodes: Sequence[str], pen: Pen) -> str:
@@ -336,6 +376,7 @@ def ending(
             what = f"{number(undone)} of {plural(len(state.undoing.wanted), 'node')} undone"
         text = f"{sign}{by} after {took}: {what}\n"
         text += f"  {pen.safe(state.halted)}\n" if state.halted else ""
+        text += "".join(f"{line}\n" for line in _failures(state, list(state.failed_nodes), wrote, pen))
         return f"{text}  go on with:  {resume_command(state.id)}\n"
     counts = ", ".join(counted(ended, _ORDER))
     return f"{sign} after {took}: {counts}\n" + forgiven + _way_out(state, wrote, pen)
@@ -370,17 +411,9 @@ def _way_out(state: RunState, wrote: Wrote, pen: Pen) -> str:
     failed = state.failed_for_good
     told = dict.fromkeys([*([state.error] if state.error else []), *state.unended.values()])
     lines = [f"  {pen.safe(error)}" for error in told]
-    for name in islice(failed, FAILURES):
-        run = state.nodes[name]
-        word = str(run.state)
-        why = pen.clip(run.error, 200) or state_word(word)
-        lines.append(f"  {pen.paint(pen.mark(word), look(word).style)} {pen.safe(name)}  {why}")
-    if len(failed) > FAILURES:
-        lines.append(f"  and {number(len(failed) - FAILURES)} more; all of them: wfctl status {state.id}")
-    inside = (one for name in islice(failed, FAILURES) for one in _failed_inside(state, name))
-    logged = next((name for name in inside if wrote(name, state.nodes[name].attempt)), None)
-    if logged is not None:
-        lines.append(f"  whole log:   wfctl logs {state.id} {pen.safe(shell_word(logged))}")
+    if state.timed_out and not failed:
+        lines += _cut_short(state, wrote, pen)
+    lines += _failures(state, failed, wrote, pen)
     if state.only_finally and state.failed_nodes:
         names = some(list(state.failed_nodes), pen)
         were = "was" if len(state.failed_nodes) == 1 else "were"
@@ -390,6 +423,38 @@ def _way_out(state: RunState, wrote: Wrote, pen: Pen) -> str:
     mended = "go on with:" if state.timed_out and not failed else "once mended:"
     lines.append(f"  {mended:<12} {resume_command(state.id, state.wants_update)}")
     return "\n".join(lines) + "\n"
+
+
+def _cut_short(state: RunState, wrote: Wrote, pen: Pen) -> list[str]:
+    """What the run's own timeout has stopped, and where the log of the first is that has one."""
+    stopped = [
+        name
+        for name, run in state.nodes.items()
+        if run.state is CANCELLED and run.reason == "run_timeout" and run.started is not None
+        if not state.plan.nodes[name].holds
+    ]
+    lines = [f"  stopped:     {some(stopped, pen)}"] if stopped else []
+    return lines + _whole_log(state, stopped, wrote, pen)
+
+
+def _failures(state: RunState, failed: Sequence[str], wrote: Wrote, pen: Pen) -> list[str]:
+    """What failed and why, and where the whole log is."""
+    lines = []
+    for name in islice(failed, FAILURES):
+        run = state.nodes[name]
+        word = str(run.state)
+        why = pen.clip(run.error, 200) or state_word(word)
+        lines.append(f"  {pen.paint(pen.mark(word), look(word).style)} {pen.safe(name)}  {why}")
+    if len(failed) > FAILURES:
+        lines.append(f"  and {number(len(failed) - FAILURES)} more; all of them: wfctl status {state.id}")
+    inside = (one for name in islice(failed, FAILURES) for one in _failed_inside(state, name))
+    return lines + _whole_log(state, inside, wrote, pen)
+
+
+def _whole_log(state: RunState, names: Iterable[str], wrote: Wrote, pen: Pen) -> list[str]:
+    """What shows the log of the first of these nodes that has written anything."""
+    logged = next((name for name in names if wrote(name, state.nodes[name].attempt)), None)
+    return [f"  whole log:   wfctl logs {state.id} {pen.safe(shell_word(logged))}"] if logged is not None else []
 
 
 def _undone_lines(state: RunState, undoing: Undoing, pen: Pen) -> list[str]:
@@ -402,6 +467,8 @@ def _undone_lines(state: RunState, undoing: Undoing, pen: Pen) -> list[str]:
         undo = state.nodes[name].undo
         why = pen.clip(undo.error if undo is not None else "", 200)
         lines.append(f"  {pen.paint(pen.mark('undo_failed'), 'red')} {pen.safe(name)}  was not undone: {why}")
+    if failed:
+        lines.append(f"  its log:     wfctl logs {state.id} {pen.safe(shell_word(failed[0]))}")
     if blocked := undoing.blocked:
         lines.append(f"  waits for that: {some(blocked, pen)}")
     if kept := undoing.course.analysis.get("kept_by_pivot"):
@@ -411,5 +478,6 @@ def _undone_lines(state: RunState, undoing: Undoing, pen: Pen) -> list[str]:
         lines.append(f"  once mended: wfctl rollback {state.id} --retry {word}")
         lines.append(f"  or by hand:  wfctl rollback {state.id} --done {word} --reason TEXT")
     else:
-        lines.append(f"  once mended: {resume_command(state.id, state.wants_update)}")
+        mended = "once mended:" if state.failed_for_good else "do it again:"  # it was undone as a person wanted it
+        lines.append(f"  {mended} {resume_command(state.id, state.wants_update)}")
     return lines
