@@ -312,9 +312,11 @@ def _peek_of(record: Record, secrets: Secrets | None) -> Peek:
     values = secrets.values if secrets is not None else {}
 
     def peek(node: str, attempt: int | str, lines: int) -> Sequence[str]:
-        planned = record.plan.nodes[node].node
-        names = set(planned.receives)
-        for step in planned.compensate or ():
+        planned = record.plan.nodes.get(node)
+        if planned is None:  # an item that has left again
+            return ()
+        names = set(planned.node.receives)
+        for step in planned.node.compensate or ():
             names |= {*step.node.receives, *(step.verify.receives if step.verify is not None else ())}
         if not names <= values.keys():  # of an earlier definition: what cannot be hidden is not shown
             return ()
