@@ -837,6 +837,16 @@ def picture(what: str, store: Store, *, expand: bool = False) -> Picture:
     return drawing.picture(record.plan, record, expand=expand)
 
 
+def report(run_id: str, store: Store, lines: int | None = None) -> tuple[str, str]:
+    """The id of a run, and the page that tells all of it; `lines` are those of each log. Raises UsageError, StateError."""
+    from wfctl import dossier
+    from wfctl.renderers.report import render
+
+    record, events = dossier.read(store.find_run(run_id))
+    told = dossier.gather(record, events, dossier.LINES if lines is None else lines)
+    return record.folder.id, render(told, made=time.time())
+
+
 def write_file(path: str, text: str) -> None:
     """Write a picture or a page. Raises UsageError where that cannot be."""
     try:

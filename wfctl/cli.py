@@ -472,6 +472,36 @@ def logs(
 
 
 @cli.command()
+def report(
+    ctx: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID")] = "last",
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Where to write it (report-ID.html); - for stdout.",
+            show_default=False,
+        ),
+    ] = None,
+    lines: Annotated[
+        int | None,
+        typer.Option("--lines", metavar="N", min=0, help="Last lines of each log (40).", show_default=False),
+    ] = None,
+) -> None:
+    """Write a run as one HTML page."""
+    from wfctl import app
+
+    run_id, page = app.report(id, _store(ctx), lines)
+    if output == "-":
+        _print(page)
+        return
+    path = output or f"report-{run_id}.html"
+    app.write_file(path, page)
+    from wfctl.renderers.text import size
+
+    _tell(f"wrote {path} ({size(len(page))}); open it in a browser")
+
+
+@cli.command()
 def output(
     ctx: typer.Context,
     id: Id,
