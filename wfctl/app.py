@@ -838,7 +838,7 @@ def picture(what: str, store: Store, *, expand: bool = False) -> Picture:
 
 
 def report(run_id: str, store: Store, lines: int | None = None) -> tuple[str, str]:
-    """The id of a run, and the page that tells all of it; `lines` are those of each log. Raises UsageError, StateError."""
+    """The id of a run, and the page of it, with so many `lines` of each log. Raises UsageError, StateError."""
     from wfctl import dossier
     from wfctl.renderers.report import render
 

@@ -1,4 +1,4 @@
-"""All that there is to tell of one run, as plain data: its nodes with attempts and logs, what was planned, what happened.
+"""All that there is to tell of one run, as plain data: its nodes with attempts and logs, its plan, what happened.
 
 Writes nothing, and does not know how any of it is shown."""
 

@@ -10,12 +10,12 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from wfctl.renderers import reason
 from wfctl.renderers.plain import answer_commands, because, counted, resume_command, shell_word
-from wfctl.renderers.reason import told
 from wfctl.renderers.text import LOOKS, duration, look, plural, safe, state_word
 
 _PARTS = Path(__file__).with_name("page")
@@ -100,7 +100,7 @@ def _data(dossier: Mapping[str, Any], made: float | None) -> dict[str, Any]:
             nodes[place[name]]["plan"] = [at(start), at(finish)]
     for chain, sign in ((dossier["critical_path"], "critical"), (dossier["longest"], "longest")):
         for name in chain:
-            if name in place and len(chain) > 1:
+            if name in place and (len(chain) > 1 or sign == "longest"):
                 nodes[place[name]][sign] = 1
     kinds = list(dict.fromkeys(event[1] for event in dossier["events"]))
     number = {kind: i for i, kind in enumerate(kinds)}
@@ -160,9 +160,7 @@ def _run(dossier: Mapping[str, Any], at: Any, made: float | None) -> dict[str, A
         "params": [[safe(name), _value(value)] for name, value in dossier["params"].items()],
         "outputs": [[safe(name), _value(value)] for name, value in outputs.items()],
         "next": list(_next(dossier)),
-        "transactions": [
-            f"{safe(one['node'])}: {safe(one['name'])}" for one in dossier["transactions"]
-        ],
+        "transactions": [f"{safe(one['node'])}: {safe(one['name'])}" for one in dossier["transactions"]],
     }
 
 
@@ -272,11 +270,9 @@ def _rollback(dossier: Mapping[str, Any], place: Mapping[str, int], at: Any) -> 
 # -- nodes
 
 
-def _node(
-    name: str, node: Mapping[str, Any], place: Mapping[str, int], at: Any, texts: _Texts
-) -> dict[str, Any]:
+def _node(name: str, node: Mapping[str, Any], place: Mapping[str, int], at: Any, texts: _Texts) -> dict[str, Any]:
     """A node without what says nothing: of 5,000 nodes each word counts."""
-    sentence, changes = told(node["why"])
+    sentence, changes = reason.told(node["why"])
     estimate = round(node["estimate"] * 1000) if not node["children"] else None
     ran = node["attempts"] or node["state"] == "cached"
     found = {
@@ -309,10 +305,14 @@ def _node(
             for one in node["undone"]
         ],
         "out": _output(node["output"]),
-        "logs": [[one["attempt"], safe(one["name"]), one["size"], _log(one["text"]), int(one["cut"])] for one in node["logs"]],
+        "logs": [
+            [one["attempt"], safe(one["name"]), one["size"], _log(one["text"]), int(one["cut"])] for one in node["logs"]
+        ],
         "held": texts.of(node["held"], lines=True),
     }
-    return {key: value for key, value in found.items() if value or (value == 0 and key in ("start", "end", "parent", "est"))}
+    return {
+        key: value for key, value in found.items() if value or (value == 0 and key in ("start", "end", "parent", "est"))
+    }
 
 
 def _attempt(one: Mapping[str, Any], at: Any, texts: _Texts) -> list[Any]:

@@ -67,7 +67,7 @@
   }
   const named = (place) => el("button", { type: "button", class: "name", "data-n": place }, nodes[place].id);
   const some = (places, most = 12) => [
-    places.slice(0, most).map((place) => [named(place), " "]), places.length > most ? "and " + number(places.length - most) + " more" : "",
+    places.slice(0, most).map((place, i) => [i ? ", " : "", named(place)]), places.length > most ? " and " + number(places.length - most) + " more" : "",
   ];
   const section = (id, title, ...rest) => el("section", { id, "aria-label": title }, rest);
 
@@ -200,9 +200,9 @@
     const free = [];
     for (const one of bars) {
       if (one.node.children || text(one.node.kind) === "ask") { one.lane = -1; continue; }
-      let lane = free.findIndex((end) => end <= one.start);
+      let lane = free.findIndex((end) => end <= one.start + 1);  // times are in whole milliseconds
       if (lane < 0) lane = free.push(0) - 1;
-      free[lane] = Math.max(one.end, one.start + 0.001);
+      free[lane] = one.end;
       one.lane = lane;
     }
     return free.length;
@@ -284,7 +284,7 @@
     const span = time.to - time.from, rough = span / Math.max(2, (time.width - time.left) / 110);
     const nice = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 72e5, 144e5, 216e5, 432e5, 864e5];
     const step = nice.find((one) => one >= rough) || Math.ceil(rough / 864e5) * 864e5, found = [];
-    for (let at = Math.ceil(time.from / step) * step; at <= time.to; at += step) found.push(at);
+    for (let at = Math.ceil(time.from / step) * step; at <= time.to - span / 30; at += step) found.push(at);
     return found;
   }
 
@@ -385,17 +385,25 @@
   }
   function curve(found, x, level, until) {
     if (!found.length) return "";
-    const columns = new Map();
-    let before = 0;
-    for (const [at, now_] of found) {  // of all in one column of the screen the highest is drawn
-      if (at < time.from) { before = now_; continue; }
-      if (at > time.to) break;
-      const column = Math.round(x(at) * 2) / 2, seen = columns.get(column);
-      columns.set(column, [Math.max(seen ? seen[0] : 0, now_), now_]);
+    const end = until === null ? time.to : Math.min(time.to, until);
+    const inside = found.filter(([at]) => at >= time.from && at <= time.to);
+    let before = found.reduce((last, [at, value]) => at < time.from ? value : last, 0);
+    let path = "M" + time.left + " " + level(before);
+    if (inside.length <= (time.width - time.left) / 2) {
+      for (const [at, value] of inside) path += "H" + x(at) + "V" + level(value);
+      return path + "H" + x(end);
     }
-    let path = "M" + time.left + " " + level(before), last = before;
-    for (const [column, [most, end]] of columns) { path += "H" + column + (most !== end ? "V" + level(most) : "") + "V" + level(end); last = end; }
-    return path + (last ? "H" + (until === null ? time.width : Math.min(time.width, x(until))) : "H" + time.width);
+    const wide = (time.to - time.from) / (time.width - time.left) * 4;  // more steps than can be seen: means of four dots each
+    for (let from = time.from, i = 0; from < end; from += wide) {
+      const to = from + wide;
+      let sum = 0, at = from;
+      for (; i < inside.length && inside[i][0] < to; i += 1) {
+        sum += before * (inside[i][0] - at);
+        [at, before] = inside[i];
+      }
+      path += "V" + level((sum + before * (to - at)) / wide) + "H" + Math.min(x(to), x(end));
+    }
+    return path;
   }
   const clipped = (name, most) => name.length <= most ? name : most < 3 ? "" : name.slice(0, Math.ceil(most / 2) - 1) + "…" + name.slice(-Math.floor(most / 2) + 1);
 
@@ -409,7 +417,7 @@
     ["queue", "queued", (node) => node.queue, (node) => el("td", { class: "n" }, node.queue === null ? "" : node.queue < 1 ? "0s" : duration(node.queue))],
     ["took", "took", (node) => node.took, (node) => el("td", { class: "n" }, span(node.took))],
     ["est", "estimate", (node) => node.est, (node) => el("td", { class: "n soft", title: text(node.from) }, span(node.est))],
-    ["ratio", "took / est.", (node) => node.ratio, (node) => el("td", { class: "n" + (node.ratio > 1.5 && node.took - node.est > 100 ? " slow" : "") }, node.ratio === null ? "" : "×" + (node.ratio < 10 ? node.ratio.toFixed(1) : Math.round(node.ratio)))],
+    ["ratio", "took / est.", (node) => node.ratio, (node) => el("td", { class: "n" + (node.ratio > 1.5 && node.took - node.est > 100 ? " slow" : "") }, node.ratio === null ? "" : node.ratio < 0.1 ? "<×0.1" : "×" + (node.ratio < 10 ? node.ratio.toFixed(1) : number(Math.round(node.ratio))))],
     ["tries", "attempts", (node) => node.tries.length || null, (node) => el("td", { class: "n" }, node.tries.length || "")],
     ["note", "", null, (node) => el("td", { class: "t" }, clipped(text(node.note), 160))],
   ];
@@ -421,7 +429,7 @@
   function table() {
     const heads = COLUMNS.map(([key, label]) => {
       if (!label) return el("th", {}, "");
-      const head = el("th", { scope: "col" }, el("button", { type: "button", onclick: () => {
+      const head = el("th", { scope: "col", class: ["state", "node", "kind"].includes(key) ? null : "right", "data-label": label }, el("button", { type: "button", onclick: () => {
         view.down = view.sort === key ? !view.down : !["node", "kind", "state", "start"].includes(key);
         view.sort = key;
         changed();
@@ -506,7 +514,7 @@
       ["holds", node.children ? some(nodes.filter((one) => one.parent === node.i).map((one) => one.i)) : null],
     ].filter(([, value]) => value !== null && value !== "");
     parts.push(el("dl", { class: "pairs" }, pairs.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])));
-    if (node.tries.length) parts.push(el("h3", {}, "Attempts"), el("table", {}, el("thead", {}, el("tr", {}, ["", "start", "queued", "took", "exit", ""].map((label) => el("th", {}, label)))), el("tbody", {}, node.tries.map((one) => el("tr", {},
+    if (node.tries.length) parts.push(el("h3", {}, "Attempts"), el("table", {}, el("thead", {}, el("tr", {}, ["", "start", "queued", "took", "exit", ""].map((label) => el("th", { class: label ? "right" : null, "data-label": label }, el("span", {}, label))))), el("tbody", {}, node.tries.map((one) => el("tr", {},
       el("td", { class: "w" }, mark(one[4]), " " + (one[0] || "") + " " + word(one[4])), el("td", { class: "n", title: one[2] === null ? null : clock(one[2]) }, span(one[2])), el("td", { class: "n" }, one[1] === null || one[2] === null ? "" : duration(Math.max(0, one[2] - one[1]))),
       el("td", { class: "n" }, one[2] === null ? "" : duration((one[3] ?? now) - one[2])), el("td", { class: "n" }, one[5] ?? ""), el("td", { class: "t" }, [text(one[6]), one[7] ? "on " + one[7] : "", one[8] ? "again in " + duration(one[8] - one[3]) : ""].filter(Boolean).join("; ")))))));
     const logs = node.logs || [];
