@@ -110,6 +110,8 @@ class _Story:
         self.undos: dict[str, list[dict[str, Any]]] = {}
         self.plans: list[ev.RunPlanned] = []
         self.rollbacks: list[ev.RollbackBegun] = []
+        self.words: dict[str, str] = {}
+        """Why a person has said that a node is undone, or stays."""
         self.opened: dict[str, float] = {}
         self._ready: dict[str, float] = {}
         self._open: dict[str, dict[str, Any]] = {}
@@ -135,6 +137,8 @@ class _Story:
                 self._interrupt(event.time)
             case ev.RunPlanned():
                 self.plans.append(event)
+            case ev.NodeUndone():
+                self.words[event.node] = event.reason
             case ev.RollbackBegun():
                 self.rollbacks.append(event)
             case ev.UndoStarted() | ev.UndoStepDone() | ev.UndoRetrying() | ev.UndoFailed() | ev.UndoInterrupted():
@@ -291,6 +295,7 @@ def _node(record: Record, name: str, status: str, story: _Story) -> dict[str, An
         "when": _written(spec.when) if spec.when is not True else "",
         "priority": LEVELS[planned.level],
         "pivot": spec.pivot,
+        "secret": bool(spec.receives),
         "state": shown["state"],
         "outcome": shown["outcome"],
         "tolerated": shown["tolerated"],
@@ -429,7 +434,7 @@ def _rollback(record: Record, story: _Story) -> dict[str, Any] | None:
     plan = record.plan
     for one in told["steps"]:
         one["does"] = exhibit.undo(plan, plan.nodes[one["node"]]) if one["node"] in plan.nodes else []
-        one["reason"] = (undo := record.state.nodes[one["node"]].undo) and undo.reason
+        one["reason"] = story.words.get(one["node"], "")
     return told
 
 

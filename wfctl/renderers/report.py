@@ -306,7 +306,8 @@ def _node(name: str, node: Mapping[str, Any], place: Mapping[str, int], at: Any,
         ],
         "out": _output(node["output"]),
         "logs": [
-            [one["attempt"], safe(one["name"]), one["size"], _log(one["text"]), int(one["cut"])] for one in node["logs"]
+            [one["attempt"], safe(one["name"]), one["size"], _log(one["text"], whole=node["secret"]), int(one["cut"])]
+            for one in node["logs"]
         ],
         "held": texts.of(node["held"], lines=True),
     }
@@ -353,6 +354,8 @@ def _output(output: Mapping[str, Any] | None) -> list[Any]:
     return [safe(output["text"], lines=True), output["size"], how]
 
 
-def _log(text: str) -> str:
-    """The end of a log. Colours say nothing in black on white, and are left out; all else is shown."""
-    return safe(_COLORS.sub("", text).replace("\r\n", "\n"), lines=True)
+def _log(text: str, *, whole: bool) -> str:
+    """The end of a log. Colours say nothing in black on white, and are left out, but of a log that had secrets: one that
+    they cut in two would be put together again. All else is shown."""
+    text = text if whole else _COLORS.sub("", text)
+    return safe(text.replace("\r\n", "\n"), lines=True)
