@@ -195,7 +195,10 @@ def test_a_run_that_is_under_way_can_be_told_and_what_may_hold_secrets_is_held_b
         secrets: [TOKEN]
         nodes:
           done: {run: echo all fine}
-          a: {run: 'echo got $TOKEN; touch told; while test ! -e go; do sleep 0.02; done', secrets: [TOKEN], needs: [done]}
+          a:
+            run: 'echo got $TOKEN; touch told; while test ! -e go; do sleep 0.02; done'
+            secrets: [TOKEN]
+            needs: [done]
           b: {run: "true", needs: [a]}
     """)
     run = start("run", name, env={"TOKEN": token})
@@ -205,7 +208,8 @@ def test_a_run_that_is_under_way_can_be_told_and_what_may_hold_secrets_is_held_b
     assert [data["nodes"][node]["state"] for node in ("done", "a", "b")] == ["succeeded", "running", "waiting"]
     assert data["nodes"]["done"]["logs"][0][3] == "all fine"
     assert "logs" not in data["nodes"]["a"]
-    assert data["nodes"]["a"]["held"].startswith('"a" has secrets, so its log is held back until it has ended; set TOKEN')
+    held = '"a" has secrets, so its log is held back until it has ended; set TOKEN'
+    assert data["nodes"]["a"]["held"].startswith(held)
     masked = report(wfctl, env={"TOKEN": token})
     assert masked["nodes"]["a"]["logs"][0][3] == "got " + "*" * len(token)
     assert token not in json.dumps(masked)

@@ -355,7 +355,7 @@ def _output(output: Mapping[str, Any] | None) -> list[Any]:
 
 
 def _log(text: str, *, whole: bool) -> str:
-    """The end of a log. Colours say nothing in black on white, and are left out, but of a log that had secrets: one that
-    they cut in two would be put together again. All else is shown."""
+    """The end of a log. Colours are left out, for they say nothing in black on white; not of a log that had secrets:
+    one that they cut in two would be put together again. All else is shown."""
     text = text if whole else _COLORS.sub("", text)
     return safe(text.replace("\r\n", "\n"), lines=True)
