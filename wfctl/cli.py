@@ -496,9 +496,7 @@ def report(
         return
     path = output or f"report-{run_id}.html"
     app.write_file(path, page)
-    from wfctl.renderers.text import size
-
-    _tell(f"wrote {path} ({size(len(page))}); open it in a browser")
+    _tell(f"wrote {path}; open it in a browser")
 
 
 @cli.command()

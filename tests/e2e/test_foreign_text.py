@@ -69,6 +69,7 @@ VERBS = [
     ["plan", "flow.yaml"], ["plan", "flow.yaml", "--json"], ["graph", "flow.yaml"], ["graph", "last"],
     ["graph", "last", "-f", "mermaid"], ["graph", "last", "-f", "dot"], ["graph", "last", "--json"],
     ["status"], ["status", "--json"], ["runs"], ["runs", "--json"], ["logs", "last"], ["logs", "last", "says"],
+    ["report", "last", "-o", "-"],
     ["output", "last"], ["resume", "last"], ["resume", "last", "--json"], ["clean", "--older-than", "0s", "--dry-run"],
 ]  # fmt: skip
 

@@ -41,7 +41,7 @@ def test_a_page_is_written_where_one_wants_it(flow: Flow, wfctl: Command, tmp_pa
     (run,) = (path.name for path in (tmp_path / ".wfctl/runs").iterdir())
     said = wfctl("report", run[:8], "-o", "x.html")
     assert (said.returncode, said.stdout) == (0, "")
-    assert re.fullmatch(r"wrote x\.html \([\d.]+ KiB\); open it in a browser\n", said.stderr)
+    assert said.stderr == "wrote x.html; open it in a browser\n"
     assert wfctl("report").returncode == 0
     pages = [wfctl("report", "last", "-o", "-").stdout, (tmp_path / "x.html").read_text()]
     pages.append((tmp_path / f"report-{run}.html").read_text())

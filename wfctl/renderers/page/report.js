@@ -353,7 +353,7 @@
     for (const [what, bars, count, kind, high] of [["planned", meant, laneCount[0], "plan", 11], ["happened", did, laneCount[1], "did", 15]]) {
       if (!count || count > LANES) continue;
       label(what, y + 11);
-      const last = [];
+      const last = [], first = [];
       for (const one of bars) {
         if (one.lane < 0 || (one.undo && kind === "plan")) continue;
         const seen = visible(one.start, one.end, x);
@@ -361,10 +361,16 @@
         const before = last[one.lane];  // what is thinner than can be seen is one with its neighbour
         if (before && seen[1] < 2 && seen[0] - before.right < 0.8 && before.state === one.state && before.width < 40) { before.right = seen[0] + seen[1]; before.width = before.right - before.left; before.box.setAttribute("width", before.width); continue; }
         const made = box(one, x, y + one.lane * (high + 2), high, kind);
+        if (kind === "did" && BAD.includes(one.state)) {  // seen however short it was, and however many are beside it
+          made.setAttribute("width", Math.max(seen[1], 3));
+          first.push(made);
+          continue;
+        }
         rows.append(made);
         last[one.lane] = { left: seen[0], right: seen[0] + seen[1], width: seen[1], state: one.state, box: made };
         if (kind === "did" && seen[1] > 34) rows.append(draw("text", { class: "in", x: seen[0] + 4, y: y + one.lane * (high + 2) + 11 }, clipped(one.node.id, Math.floor((seen[1] - 6) / 6.2))));
       }
+      rows.append(...first);
       y += count * (high + 2) + 12;
     }
     for (const one of use) {
