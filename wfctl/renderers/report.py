@@ -17,6 +17,7 @@ from typing import Any
 from wfctl.renderers import reason
 from wfctl.renderers.plain import answer_commands, because, counted, resume_command, shell_word
 from wfctl.renderers.text import LOOKS, duration, look, plural, safe, state_word
+from wfctl.renderers.undo import THEN
 
 _PARTS = Path(__file__).with_name("page")
 _COLORS = re.compile("\x1b\\[[0-9;:]*m")
@@ -228,7 +229,7 @@ def _rollback(dossier: Mapping[str, Any], place: Mapping[str, int], at: Any) -> 
     """What was undone, what was not and why."""
     told, begun = dossier["rollback"], dossier["rollbacks"]
     history = [
-        [at(one["time"]), one["strategy"], safe(one["why"]), safe(one["by"]), one["then"].replace("_", " ")]
+        [at(one["time"]), one["strategy"], safe(one["why"]), safe(one["by"]), THEN.get(one["then"], "")]
         for one in begun
     ]
     if told is None:
@@ -243,7 +244,6 @@ def _rollback(dossier: Mapping[str, Any], place: Mapping[str, int], at: Any) -> 
         "strategy": told["strategy"],
         "state": told["state"],
         "why": safe(told["why"]),
-        "then": told["then"].replace("_", " "),
         "consistency": analysis.get("consistency", ""),
         "complexity": analysis.get("complexity", ""),
         **names,
@@ -337,6 +337,8 @@ def _note(node: Mapping[str, Any]) -> str:
         return str(node["question"]["message"])
     if node["waits"]:
         return f"waits for {node['waits']}, which works on the same key"
+    if state == "undo_failed" and node["undone"]:
+        return f"was not undone: {node['undone'][-1].get('error') or 'why is not known'}"
     if node["error"] and state not in ("succeeded", "cached"):
         return str(node["error"])
     if node["reason"] and state in ("skipped", "cancelled"):

@@ -167,7 +167,8 @@
         node.held ? el("p", { class: "note" }, text(node.held)) : null,
         end ? el("p", { class: "note" }, "whole log: ", el("code", {}, "wfctl logs " + run.id + " " + quoted(node.id))) : null);
     });
-    return section("wrong", "What went wrong", el("div", { class: "head" }, el("h2", {}, "What went wrong"), el("span", { class: "count" }, plural(wrong.length, "node"))),
+    const title = run.state === "succeeded" ? "What failed, and was tolerated" : "What went wrong";
+    return section("wrong", title, el("div", { class: "head" }, el("h2", {}, title), el("span", { class: "count" }, plural(wrong.length, "node"))),
       told, wrong.length > 20 ? el("p", { class: "note" }, "and " + number(wrong.length - 20) + " more: choose a state above to see them in the table") : null);
   }
 
@@ -194,7 +195,8 @@
   did.sort((a, b) => a.start - b.start || a.end - b.end);
   meant.sort((a, b) => a.start - b.start || a.end - b.end);
   const whole = Math.max(1, now, ...[did, meant].map((bars) => bars.reduce((most, one) => Math.max(most, one.end), 0)));
-  const time = { from: 0, to: whole, by: nodes.length <= 60 ? "node" : "resource", rows: ROWS, width: 0 };
+  const ran = Math.max(1, did.reduce((most, one) => Math.max(most, one.end), 0)) * 1.02;
+  const time = { from: 0, to: whole > 3 * ran && did.length ? ran : whole, by: nodes.length <= 60 ? "node" : "resource", rows: ROWS, width: 0 };
 
   function lanes(bars) {
     const free = [];
@@ -255,12 +257,13 @@
     canvas.addEventListener("click", (event) => { if (drag && drag.moved) event.stopPropagation(); drag = null; }, true);
     canvas.addEventListener("keydown", (event) => {
       const span = time.to - time.from;
-      const act = { "+": () => zoom(0.8), "=": () => zoom(0.8), "-": () => zoom(1.25), 0: () => zoom(Infinity), ArrowLeft: () => move(time.from - span / 8), ArrowRight: () => move(time.from + span / 8) }[event.key];
+      const act = { "+": () => zoom(0.8), "=": () => zoom(0.8), "-": () => zoom(1.25), 0: () => show(whole), ArrowLeft: () => move(time.from - span / 8), ArrowRight: () => move(time.from + span / 8) }[event.key];
       if (act && !event.ctrlKey && !event.metaKey) { event.preventDefault(); act(); }
     });
+    if (time.to < whole) legend.append(el("span", {}, "What was planned goes on behind the end of what ran: see all."));
     return section("timeline", "Timeline",
       el("div", { class: "head" }, el("h2", {}, "Timeline"), el("span", { class: "count" }, verdict()),
-        el("span", { class: "push" }, by("node", "by node"), by("resource", "by resource"), zoomer("nearer", "+", () => zoom(0.6)), zoomer("farther", "−", () => zoom(1.6)), zoomer("all of it", "fit", () => zoom(Infinity)))),
+        el("span", { class: "push" }, by("node", "by node"), by("resource", "by resource"), zoomer("nearer", "+", () => zoom(0.6)), zoomer("farther", "−", () => zoom(1.6)), zoomer("what ran", "what ran", () => show(ran)), zoomer("all of it", "all", () => show(whole)))),
       canvas, legend, chain, el("p", { class: "note" }, data.planned.note,
         data.plans.length > 1 ? " It was planned again " + plural(data.plans.length - 1, "time") + " on the way (" + [...new Set(data.plans.slice(1).map((one) => one[1]))].join(", ") + ")." : ""));
   }
@@ -274,6 +277,11 @@
   function zoom(factor, around = (time.from + time.to) / 2) {
     const before = time.to - time.from, span = Math.min(whole, Math.max(whole / 100000, 1, before * factor));
     move(around - span * (around - time.from) / before, span);
+  }
+  function show(end) {
+    time.to = Math.min(end, whole);
+    time.from = 0;
+    paint();
   }
   function move(from, span = time.to - time.from) {
     time.from = Math.min(Math.max(0, from), whole - span);
@@ -544,7 +552,7 @@
     if (!told) return null;
     const list = (label, places) => places && places.length ? [el("dt", {}, label), el("dd", {}, some(places))] : null;
     const how = (step) => step.how === "done" ? "undone by hand, says " + step.by + (step.reason ? ": " + step.reason : "") : step.how === "skip" ? "left as it is, says " + step.by + (step.reason ? ": " + step.reason : "") : step.state === "waiting" ? "not undone yet" : word(step.state);
-    const begun = told.begun.map(([at, strategy, why, by, then]) => el("li", {}, el("strong", {}, strategy), " at " + duration(at) + (by ? ", asked for by " + by : "") + ": " + why + ". Then: " + then + "."));
+    const begun = told.begun.map(([at, strategy, why, by, then]) => el("li", {}, el("strong", {}, strategy), " at " + duration(at) + (by ? ", asked for by " + by : "") + ": " + why + (then ? "; then " + then : "")));
     return section("rollback", "Rollback", el("div", { class: "head" }, el("h2", {}, "Rollback"), told.state ? el("span", { class: "badge " + look(told.state)[1] }, look(told.state)[0] + " " + word(told.state)) : null),
       el("h3", {}, "Why this strategy"), el("ul", { class: "steps" }, begun),
       told.steps ? [
@@ -562,7 +570,7 @@
       el("ul", { class: "steps" }, data.checkpoints.map(([name, at, files, bytes]) => el("li", {}, el("strong", {}, name), " at " + duration(at) + ", " + (files.length ? plural(files.length, "file") + " saved, " + amount(bytes, "bytes") : "no files saved"),
         files.length ? el("p", { class: "note" }, files.slice(0, 20).join(", ") + (files.length > 20 ? " and " + (files.length - 20) + " more" : "")) : null, el("p", { class: "next" }, command("wfctl resume " + run.id + " --from-checkpoint " + quoted(name)))))));
   }
-  const eventTable = (told, withNode) => el("table", {}, el("tbody", {}, told.map(([at, kind, place_, details]) => el("tr", {}, el("td", { class: "n soft", title: clock(at) }, "+" + duration(at)), el("td", { class: "w" }, data.kinds[kind]), withNode ? el("td", { class: "t" }, place_ >= 0 ? named(place_) : "") : null, el("td", { class: "t soft" }, text(details))))));
+  const eventTable = (told, withNode) => el("table", { class: withNode ? "events" : null }, el("tbody", {}, told.map(([at, kind, place_, details]) => el("tr", {}, el("td", { class: "n soft", title: clock(at) }, "+" + duration(at)), el("td", { class: "w" }, data.kinds[kind]), withNode ? el("td", { class: "t" }, place_ >= 0 ? named(place_) : "") : null, el("td", { class: "t soft" }, text(details))))));
   function events() {
     const box = el("div", { class: "scroll" }), all = data.events;
     let shown = 0;
