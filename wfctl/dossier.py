@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from wfctl import events as ev
 from wfctl import exhibit, history, journal, logs
 from wfctl.driver import keeps
-from wfctl.errors import WfctlError
+from wfctl.errors import Bug, WfctlError
 from wfctl.forecast import forecast
 from wfctl.history import Record
 from wfctl.noderun import BAD, UNDO_FAILED
@@ -238,7 +238,7 @@ def _planned(record: Record, story: _Story) -> dict[str, Any]:
         definition = history.read_definition(record.folder, pin.definition)
         plan = history.plan_of(definition, history.request_from_data(pin.request))
         found = forecast(plan)
-    except (WfctlError, ValueError, KeyError) as error:
+    except (Bug, WfctlError, ValueError, KeyError) as error:  # what has happened can be told all the same
         return {"from": "none", "why": str(error), "nodes": {}, "critical_path": []}
     times = {
         name: [began + start, began + found.finish[name]]

@@ -324,7 +324,8 @@
     const seen = visible(one.start, one.end, x);
     if (!seen) return null;
     const title = one.node.id + ": " + (kind === "plan" ? "planned " : (one.undo ? "undo, " : "") + word(one.state) + ", ") + duration(one.end - one.start) + " from " + duration(one.start);
-    const color = kind === "plan" ? (one.node.critical ? " critical" : "") : " " + look(one.state)[1] + (view.chosen === one.node.i ? " on" : "");
+    const dim = matches(one.node) ? "" : " dim";
+    const color = dim + (kind === "plan" ? (one.node.critical ? " critical" : "") : " " + look(one.state)[1] + (view.chosen === one.node.i ? " on" : ""));
     return draw("rect", { class: kind + color, x: seen[0], width: seen[1], y, height: high, rx: Math.min(2.5, seen[1] / 3), "data-n": one.node.i }, draw("title", {}, title));
   }
   function paintNodes(rows, x) {
@@ -367,7 +368,7 @@
         const seen = visible(one.start, one.end, x);
         if (!seen) continue;
         const before = last[one.lane];  // what is thinner than can be seen is one with its neighbour
-        if (before && seen[1] < 2 && seen[0] - before.right < 0.8 && before.state === one.state && before.width < 40) { before.right = seen[0] + seen[1]; before.width = before.right - before.left; before.box.setAttribute("width", before.width); continue; }
+        if (before && seen[1] < 2 && seen[0] - before.right < 0.8 && before.state === one.state && before.seen === matches(one.node) && before.width < 40) { before.right = seen[0] + seen[1]; before.width = before.right - before.left; before.box.setAttribute("width", before.width); continue; }
         const made = box(one, x, y + one.lane * (high + 2), high, kind);
         if (kind === "did" && BAD.includes(one.state)) {  // seen however short it was, and however many are beside it
           made.setAttribute("width", Math.max(seen[1], 3));
@@ -375,7 +376,7 @@
           continue;
         }
         rows.append(made);
-        last[one.lane] = { left: seen[0], right: seen[0] + seen[1], width: seen[1], state: one.state, box: made };
+        last[one.lane] = { left: seen[0], right: seen[0] + seen[1], width: seen[1], state: one.state, seen: matches(one.node), box: made };
         if (kind === "did" && seen[1] > 34) rows.append(draw("text", { class: "in", x: seen[0] + 4, y: y + one.lane * (high + 2) + 11 }, clipped(one.node.id, Math.floor((seen[1] - 6) / 6.2))));
       }
       rows.append(...first);
