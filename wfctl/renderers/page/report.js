@@ -335,7 +335,7 @@
       if (one.node.children || !matches(one.node)) continue;
       const found = row(one.node);
       found[name].push(one);
-      found.first = Math.min(found.first, one.ready ?? one.start);
+      if (name === "did" || !found.did.length) found.first = Math.min(found.first, one.start);
     }
     const all = [...byRow.values()].sort((a, b) => a.first - b.first || a.node.i - b.node.i), shown = all.slice(0, time.rows);
     time.left_out = all.length - shown.length;
