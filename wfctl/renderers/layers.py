@@ -32,6 +32,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isqrt
+from operator import itemgetter
 from typing import NamedTuple
 
 LANES = 8
@@ -39,10 +40,13 @@ LANES = 8
 SPARE = 2_000
 SWEEPS = 24
 """Most sweeps through the rows of one start; Gansner and others saw little gain from more."""
-STALE = 6
+ROUNDS = 40
+"""Most rounds in which neighbours in a row change places, after each sweep; hardly ever more than ten are of use."""
+STALE = 8
 """Sweeps without gain after which there will be none."""
-WORK = 4_000_000
-"""Elements and links that all sweeps together may look at: about six seconds."""
+WORK = 500
+"""Elements and links that all sweeps together may look at, for each box and edge, MOST in all: seconds."""
+MOST = 5_000_000
 
 Point = tuple[int, int]
 
@@ -81,7 +85,7 @@ def layout(
     x, y, bands = [0] * len(widths), [0] * len(widths), [(0, 0)] * len(widths)
     routes_of: dict[tuple[int, int], list[Point]] = {}
     found = []
-    allowed = WORK
+    allowed = min(WORK * (len(widths) + len(pairs)), MOST)
     for boxes, own in _pieces(len(widths), pairs):
         at = {box: place for place, box in enumerate(boxes)}
         inner = [(at[source], at[target]) for source, target in own]
@@ -274,33 +278,32 @@ def _net(row_of: list[int], edges: list[tuple[int, int]]) -> _Net:
 def _untangle(net: _Net, work: int) -> int:
     """Put the elements of each row in an order in which few links cross; how many still do.
 
-    From two starts, depth first from above and from below, sweeps down and up move each element to the mean place of
-    its neighbours (or their median, every other time), then neighbours in a row change places while that helps. Both
-    ways miss what the other finds. The best of all is kept."""
-    links = sum(map(len, net.below))
-    once = net.size + links
+    From two starts, depth first from above and from below, sweeps move each element to the mean place of its
+    neighbours, or to their median; then those side by side in a row change places while that helps. The best of all is
+    kept, and its elements are sifted."""
+    once = net.size + sum(map(len, net.below))
     best: list[list[int]] = []
     fewest = -1
     for start in (True, False):
         rows = _first_order(net, start)
-        _switch(net, rows, 2)
-        count = _crossings(net, rows)
-        work -= 3 * once
-        if fewest < 0 or count < fewest:
-            best, fewest = [list(row) for row in rows], count
         stale = 0
         for sweep in range(SWEEPS):
-            if not fewest or stale >= STALE or work < 0:
-                break
-            _sweep(net, rows, down=(sweep % 2 == 0) == start, median=sweep % 4 >= 2, turn=sweep % 8 >= 4)
-            _switch(net, rows, 4)
+            loose = sweep % 4 < 2
+            if sweep:
+                _sweep(net, rows, down=(sweep % 2 == 0) == start, median=not start, turn=loose)
+            work -= 3 * once + _switch(net, rows, work // 2, loose=loose)
             count = _crossings(net, rows)
-            work -= 6 * once
             stale += 1
-            if count < fewest:
+            if fewest < 0 or count < fewest:
                 best, fewest, stale = [list(row) for row in rows], count, 0
-        if not fewest or work < 0:
+            if not fewest or stale >= STALE or work < 8 * once:
+                break
+        if not fewest or work < 8 * once:
             break
+    if fewest and work > 2 * sum(len(row) ** 2 for row in best):
+        _sift(net, best)
+        _switch(net, best, work, loose=False)
+        fewest = _crossings(net, best)
     net.rows[:] = best
     return fewest
 
@@ -356,28 +359,76 @@ def _sweep(net: _Net, rows: list[list[int]], *, down: bool, median: bool, turn: 
         previous = rows[number]
 
 
-def _switch(net: _Net, rows: list[list[int]], rounds: int) -> None:
-    """Let neighbours in a row change places while fewer links cross so, at most so many rounds through a row."""
+def _switch(net: _Net, rows: list[list[int]], work: int, *, loose: bool) -> int:
+    """Let those side by side change places while fewer links cross so; if `loose` also where as many do, for that opens
+    ways which are else closed. A row is looked at again when it or one beside it was changed for the better, while
+    there is work to be spent; how much was."""
+    place = _place(net, rows)
+    spent = 0
+    todo = set(range(len(rows)))
+    for _ in range(ROUNDS):
+        again = set()
+        for number in sorted(todo):
+            row = rows[number]
+            if len(row) < 2:
+                continue
+            if spent > work:
+                return spent
+            ups, downs = _ends(net, row, place)
+            spent += 2 * len(row) + sum(map(len, ups.values())) + sum(map(len, downs.values()))
+            better = False
+            for i in range(len(row) - 1):
+                a, b = row[i], row[i + 1]
+                gain = _gain(ups[a], ups[b]) + _gain(downs[a], downs[b])
+                if gain > 0 or (loose and gain == 0):
+                    row[i], row[i + 1] = b, a
+                    better = better or gain > 0
+            for i, element in enumerate(row):
+                place[element] = i
+            if better:
+                again |= {number - 1, number, number + 1}
+        todo = {number for number in again if 0 <= number < len(rows)}
+        if not todo:
+            break
+    return spent
+
+
+def _sift(net: _Net, rows: list[list[int]]) -> None:
+    """Move each element to where in its whole row the fewest links cross (Matuszewski, Schönfeld and Molitor, Using
+    sifting for k-layer straightline crossing minimization, Graph Drawing 1999). Costs the square of a row's length, so
+    it is for short ones."""
+    place = _place(net, rows)
+    for row in rows:
+        ups, downs = _ends(net, row, place)
+        for element in list(row):
+            up, down, here = ups[element], downs[element], row.index(element)
+            most, best, gain = 0, here, 0
+            for i in range(here + 1, len(row)):
+                gain += _gain(up, ups[row[i]]) + _gain(down, downs[row[i]])
+                most, best = max((most, best), (gain, i), key=itemgetter(0))
+            gain = 0
+            for i in range(here - 1, -1, -1):
+                gain += _gain(ups[row[i]], up) + _gain(downs[row[i]], down)
+                most, best = max((most, best), (gain, i), key=itemgetter(0))
+            row.insert(best, row.pop(here))
+        for i, element in enumerate(row):
+            place[element] = i
+
+
+def _place(net: _Net, rows: list[list[int]]) -> list[int]:
+    """Of each element its place in its row."""
     place = [0] * net.size
     for row in rows:
         for i, element in enumerate(row):
             place[element] = i
-    for row in rows:
-        if len(row) < 2:
-            continue
-        ups = {e: sorted([place[other] for other in net.above[e]]) for e in row}
-        downs = {e: sorted([place[other] for other in net.below[e]]) for e in row}
-        for _ in range(rounds):
-            changed = False
-            for i in range(len(row) - 1):
-                a, b = row[i], row[i + 1]
-                if _gain(ups[a], ups[b]) + _gain(downs[a], downs[b]) > 0:
-                    row[i], row[i + 1] = b, a
-                    changed = True
-            if not changed:
-                break
-        for i, element in enumerate(row):
-            place[element] = i
+    return place
+
+
+def _ends(net: _Net, row: list[int], place: list[int]) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+    """Where the links of each element of a row end, above and below, sorted."""
+    ups = {element: sorted([place[other] for other in net.above[element]]) for element in row}
+    downs = {element: sorted([place[other] for other in net.below[element]]) for element in row}
+    return ups, downs
 
 
 def _gain(first: list[int], second: list[int]) -> int:
@@ -397,11 +448,9 @@ def _gain(first: list[int], second: list[int]) -> int:
 def _crossings(net: _Net, rows: list[list[int]]) -> int:
     """How many pairs of links cross: inversions, counted in a tree of sums as Barth, Jünger and Mutzel do (Simple and
     efficient bilayer cross counting, Graph Drawing 2002)."""
-    place = [0] * net.size
+    place = _place(net, rows)
     count = 0
     for upper, lower in pairwise(rows):
-        for i, element in enumerate(lower):
-            place[element] = i
         ends = []
         for element in upper:
             below = net.below[element]
@@ -467,10 +516,7 @@ def _centers(net: _Net, widths: list[int], beside: int) -> list[int]:
 
 def _conflicts(net: _Net) -> set[tuple[int, int]]:
     """Links that cross a link between two lines: these may not be straight, for the lines shall be."""
-    place = [0] * net.size
-    for row in net.rows:
-        for i, element in enumerate(row):
-            place[element] = i
+    place = _place(net, net.rows)
     barred: set[tuple[int, int]] = set()
     for upper, lower in pairwise(net.rows):
         left, done = 0, 0
