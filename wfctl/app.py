@@ -839,12 +839,13 @@ def picture(what: str, store: Store, *, expand: bool = False) -> Picture:
 
 def report(run_id: str, store: Store, lines: int | None = None) -> tuple[str, str]:
     """The id of a run, and the page of it, with so many `lines` of each log. Raises UsageError, StateError."""
-    from wfctl import dossier
+    from wfctl import dossier, drawing
     from wfctl.renderers.report import render
 
     record, events = dossier.read(store.find_run(run_id))
     told = dossier.gather(record, events, dossier.LINES if lines is None else lines)
-    return record.folder.id, render(told, made=time.time())
+    graph = drawing.picture(record.plan, record) if len(told["nodes"]) <= dossier.DRAWN else None
+    return record.folder.id, render(told, graph, time.time())
 
 
 def write_file(path: str, text: str) -> None:

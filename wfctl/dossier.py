@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 EVENTS = 30_000
 """Events that are told; of more the first and the last."""
 
+DRAWN = 20_000
+"""Nodes up to which a graph is drawn: of more, no browser shows it in time."""
+
 LINES = 40
 """Last lines of a log that are told, where nobody says how many."""
 

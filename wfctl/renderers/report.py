@@ -11,10 +11,12 @@ import html
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wfctl.renderers import reason
+from wfctl.renderers import graph_explorer, graph_svg, reason
+from wfctl.renderers.picture import Picture
 from wfctl.renderers.plain import answer_commands, because, counted, resume_command, shell_word
 from wfctl.renderers.text import LOOKS, duration, look, plural, safe, state_word
 from wfctl.renderers.undo import THEN
@@ -32,9 +34,12 @@ ORDER = (
 """States, what wants attention first."""
 
 
-def render(dossier: Mapping[str, Any], graph: str = "", made: float | None = None) -> str:
-    """The page of a run. `graph` is its picture, as SVG; `made` is now, in seconds since the epoch."""
-    style, script = (_PARTS / "report.css").read_text("utf-8"), (_PARTS / "report.js").read_text("utf-8")
+def render(dossier: Mapping[str, Any], picture: Picture | None = None, made: float | None = None) -> str:
+    """The page of a run. `picture` is its graph; `made` is now, in seconds since the epoch."""
+    graph = graph_svg.drawing(_marked(picture, dossier)) if picture is not None else ""
+    rules = graph_svg.style([":root[data-theme=dark]"]) + graph_explorer.style()
+    style = rules + (_PARTS / "report.css").read_text("utf-8")
+    script = graph_explorer.script() + (_PARTS / "report.js").read_text("utf-8")
     run = dossier["state"]
     title = safe(f"{state_word(run)}: {dossier['workflow']} {dossier['id']}")
     policy = (
@@ -51,7 +56,7 @@ def render(dossier: Mapping[str, Any], graph: str = "", made: float | None = Non
             f'<noscript><p class="note">{html.escape(title)}. {html.escape(_headline(dossier))}. ',
             "To see more, let this page run the script that is in it.</p></noscript>\n",
             f'<div id="picture" hidden>{graph}</div>\n',
-            f'<script type="application/json" id="data">{_inert(_data(dossier, made))}</script>\n',
+            f'<script type="application/json" id="data">{_inert(_data(dossier, picture, made))}</script>\n',
             f"<script>{script}</script>\n</body>\n</html>\n",
         )
     )
@@ -85,7 +90,7 @@ class _Texts:
         return place
 
 
-def _data(dossier: Mapping[str, Any], made: float | None) -> dict[str, Any]:
+def _data(dossier: Mapping[str, Any], picture: Picture | None, made: float | None) -> dict[str, Any]:
     texts = _Texts()
     began = dossier["began"]
     place = {name: i for i, name in enumerate(dossier["nodes"])}
@@ -111,6 +116,7 @@ def _data(dossier: Mapping[str, Any], made: float | None) -> dict[str, Any]:
         "order": list(ORDER),
         "resources": [{**one, "name": safe(one["name"])} for one in dossier["resources"]],
         "planned": {"from": planned["from"], "note": _of_the_plan(planned)},
+        "graph": _of_the_graph(picture, len(nodes)) if picture is not None else "",
         "plans": [[at(one["time"]), one["reason"]] for one in dossier["plans"]],
         "nodes": nodes,
         "rollback": _rollback(dossier, place, at),
@@ -135,6 +141,24 @@ def _color(state: str) -> str:
         if word in style:
             return color
     return "mute"
+
+
+def _marked(picture: Picture, dossier: Mapping[str, Any]) -> Picture:
+    """The graph with the path that was critical by the plan, as far as it is drawn."""
+    critical: set[str] = set()
+    for name in dossier["critical_path"] if len(dossier["critical_path"]) > 1 else ():
+        around: str | None = name
+        while around is not None and around not in critical:
+            critical.add(around)
+            around = dossier["nodes"][around]["parent"] if around in dossier["nodes"] else None
+    return replace(picture, nodes=tuple(replace(node, critical=node.id in critical) for node in picture.nodes))
+
+
+def _of_the_graph(picture: Picture, total: int) -> str:
+    boxes = len(picture.nodes)
+    if boxes == total:
+        return plural(total, "node")
+    return f"{plural(boxes, 'box', 'boxes')} for {plural(total, 'node')}: what lies in another is folded into it"
 
 
 # -- the run

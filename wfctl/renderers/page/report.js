@@ -138,16 +138,20 @@
   function bar(sections) {
     const search = el("input", { type: "search", id: "search", placeholder: "search nodes  /", "aria-label": "search nodes", autocomplete: "off", spellcheck: "false",
       oninput: () => { view.text = search.value.trim().toLowerCase(); changed(); } });
-    const theme = el("button", { type: "button", class: "btn", id: "theme", "aria-label": "light or dark", onclick: turn }, "◐");
+    const lamp = el("button", { type: "button", class: "btn", id: "theme", "aria-label": "light or dark", onclick: turn }, "◐");
     return el("nav", { class: "bar", "aria-label": "parts of the page" }, el("div", {},
       sections.map((one) => el("a", { href: "#" + one.id }, one.getAttribute("aria-label"))),
-      el("span", { class: "push" }, search, theme, el("button", { type: "button", class: "btn", "aria-label": "keys", onclick: () => keys.showModal() }, "?"))));
+      el("span", { class: "push" }, search, lamp, el("button", { type: "button", class: "btn", "aria-label": "keys", onclick: () => keys.showModal() }, "?"))));
   }
+  const root = document.documentElement, night = matchMedia("(prefers-color-scheme: dark)");
+  let theme = "";  // what somebody chose
+  const dress = () => { root.dataset.theme = theme || (night.matches ? "dark" : "light"); };
   function turn() {
-    const root = document.documentElement, dark = matchMedia("(prefers-color-scheme: dark)").matches;
-    const is = root.dataset.theme || (dark ? "dark" : "light");
-    root.dataset.theme = is === "dark" ? "light" : "dark";
+    theme = root.dataset.theme === "dark" ? "light" : "dark";
+    dress();
   }
+  night.addEventListener("change", dress);
+  dress();
 
   // -- what went wrong
 
@@ -165,7 +169,7 @@
           node.tries.length > 1 ? el("span", { class: "soft" }, " after " + plural(node.tries.length, "attempt")) : ""),
         end && end[3] ? el("pre", { class: "log", tabindex: "0" }, end[3]) : null,
         node.held ? el("p", { class: "note" }, text(node.held)) : null,
-        end ? el("p", { class: "note" }, "whole log: ", el("code", {}, "wfctl logs " + run.id + " " + quoted(node.id))) : null);
+        node.tries.length ? el("p", { class: "note" }, "whole log: ", el("code", {}, "wfctl logs " + run.id + " " + quoted(node.id))) : null);
     });
     const title = run.state === "succeeded" ? "What failed, and was tolerated" : "What went wrong";
     return section("wrong", title, el("div", { class: "head" }, el("h2", {}, title), el("span", { class: "count" }, plural(wrong.length, "node"))),
@@ -174,11 +178,47 @@
 
   // -- the graph
 
+  const FEW = 60;
+  let walker = null, walking = false;
+
   function graph() {
     const picture = document.getElementById("picture");
     if (!picture.firstElementChild) return null;
-    picture.hidden = false;
-    return section("graph", "Graph", el("div", { class: "head" }, el("h2", {}, "Graph")), picture);
+    const view_ = el("div", { class: "wf-view" }, picture);  // it has its place from the start, and is drawn when it is looked at
+    const button = (label, sign, what) => el("button", { type: "button", class: "btn", "aria-label": label, onclick: what }, sign);
+    const around = el("div", {}, view_);
+    around.addEventListener("wheel", (event) => {  // who only scrolls by is not to be caught
+      if (!event.ctrlKey && !event.metaKey && !event.shiftKey && !view_.contains(document.activeElement)) event.stopPropagation();
+    }, { capture: true, passive: true });
+    return section("graph", "Graph", el("div", { class: "head" }, el("h2", {}, "Graph"), el("span", { class: "count" }, data.graph),
+      el("span", { class: "push" }, button("nearer", "+", () => walker.zoom(1.3)), button("farther", "−", () => walker.zoom(1 / 1.3)), button("all of it", "all", () => walker.fit()))),
+      around, el("p", { class: "note" }, "Thick: the critical path of the plan. Drag to move; ctrl and the wheel, or + and −, zoom; a click on a node shows what is before and after it."));
+  }
+  function walk() {
+    const view_ = document.querySelector(".wf-view");
+    if (!view_ || walker) return;
+    document.getElementById("picture").hidden = false;
+    walker = exploreGraph(view_, (id) => {
+      if (walking) return;
+      walking = true;
+      choose(id !== null && byId.has(id) ? byId.get(id) : null, true);
+      walking = false;
+    });
+    const boxes = view_.querySelectorAll(".n");
+    if (boxes.length > FEW) for (const box of boxes) box.tabIndex = -1;  // the table is the way of keys to so many
+    if (view.chosen !== null) showInGraph(view.chosen);
+    else findInGraph();
+  }
+  function findInGraph() {
+    if (walker && !walking) walker.find(view.text || (view.states.size === 1 ? word([...view.states][0]) : ""));
+  }
+  function showInGraph(place_) {
+    if (!walker || walking) return;
+    walking = true;
+    let node = place_ === null ? null : nodes[place_];
+    while (node && !walker.pick(node.id)) node = node.parent === undefined ? null : nodes[node.parent];  // what it lies in is drawn
+    if (!node) walker.pick("");
+    walking = false;
   }
 
   // -- the timeline
@@ -492,7 +532,7 @@
 
   function choose(place_, quiet) {
     view.chosen = place_;
-    document.dispatchEvent(new CustomEvent("wfctl:chosen", { detail: place_ === null ? null : nodes[place_].id }));
+    showInGraph(place_);
     for (const row of body.querySelectorAll("tr.on")) row.classList.remove("on");
     if (place_ === null) {
       panel.hidden = true;
@@ -598,10 +638,9 @@
     refill();
     cancelAnimationFrame(painted);
     painted = requestAnimationFrame(() => paint());
-    document.dispatchEvent(new CustomEvent("wfctl:search", { detail: view.text || view.states.size ? new Set(order.map((node) => node.id)) : null }));
+    findInGraph();
   }
   const byId = new Map(nodes.map((node) => [node.id, node.i]));
-  document.addEventListener("wfctl:choose", (event) => { if (byId.has(event.detail)) choose(byId.get(event.detail)); });
   document.addEventListener("click", (event) => {
     const one = event.target.closest("[data-n]");
     if (one) choose(Number(one.dataset.n));
@@ -623,8 +662,15 @@
   });
   let resized = 0;
   addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => paint(), 100); });
-  addEventListener("beforeprint", () => { more(PRINTED - filled); paint(1000); });
-  addEventListener("afterprint", () => { paint(); });
+  addEventListener("beforeprint", () => {
+    root.dataset.theme = "light";
+    more(PRINTED - filled);
+    paint(1000);
+    walk();
+    const drawn = document.querySelector(".wf-view svg");
+    if (drawn) drawn.setAttribute("viewBox", [0, 0, drawn.getAttribute("width"), drawn.getAttribute("height")].join(" "));
+  });
+  addEventListener("afterprint", () => { dress(); paint(); if (walker) walker.fit(); });
   function address(end) {
     try { history.replaceState(null, "", location.pathname + location.search + end); } catch { /* a page that may not have one */ }
   }
@@ -635,8 +681,14 @@
     if (name !== null && byId.has(name)) choose(byId.get(name), true);
   }
   addEventListener("hashchange", fromAddress);
+  const shown = document.querySelector(".wf-view");
+  if (shown) new IntersectionObserver((seen, observer) => {
+    if (!seen.some((one) => one.isIntersecting)) return;
+    observer.disconnect();
+    setTimeout(walk);
+  }, { rootMargin: "200px" }).observe(shown);
   changed();
   paint();
   fromAddress();
-  document.documentElement.dataset.ready = "yes";
+  root.dataset.ready = "yes";
 })();
