@@ -327,7 +327,7 @@ def graph(
     ctx: typer.Context,
     flow: Annotated[str, typer.Argument(metavar="FLOW|ID", help="A workflow file, or a run.", show_default=False)],
     format: Annotated[
-        str, typer.Option("-f", "--format", metavar="FORMAT", help="terminal, mermaid, dot or json.")
+        str, typer.Option("-f", "--format", metavar="FORMAT", help="terminal, mermaid, dot, json, svg or html.")
     ] = "terminal",
     output: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
     expand: Annotated[bool, typer.Option("--expand", help="Draw what is in groups, and each item.")] = False,
