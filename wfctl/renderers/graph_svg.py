@@ -76,7 +76,7 @@ def style(dark: Sequence[str] = ()) -> str:
     dark. Without one the system is asked."""
     fixed = (
         ".wf text{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace}"
-        ".wf .s,.wf .m{font-family:system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif;font-size:10px}"
+        ".wf .s,.wf .m,.wf .h{font-family:system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif;font-size:10px}"
         ".wf .m{font-size:12px}.wf .h{font-size:15px;font-weight:600}"
         ".wf .n rect{stroke-width:1.2}.wf .n.c rect{stroke-width:2.6}.wf .n .s{opacity:.8}"
         ".wf .e{fill:none;stroke-width:1.2}.wf .e .c{stroke-width:2.4}.wf .e .f{stroke-dasharray:5 3}"
