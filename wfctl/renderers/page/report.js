@@ -178,7 +178,7 @@
 
   // -- the graph
 
-  const FEW = 60;
+  const FEW = 60, MANY = 800;
   let walker = null, walking = false;
 
   function graph() {
@@ -197,17 +197,38 @@
   function walk() {
     const view_ = document.querySelector(".wf-view");
     if (!view_ || walker) return;
-    document.getElementById("picture").hidden = false;
+    const picture = document.getElementById("picture"), boxes = [...picture.querySelectorAll(".n")];
+    if (boxes.length > MANY) cull(picture.querySelector("svg"), boxes);
+    picture.hidden = false;
     walker = exploreGraph(view_, (id) => {
       if (walking) return;
       walking = true;
       choose(id !== null && byId.has(id) ? byId.get(id) : null, true);
       walking = false;
     });
-    const boxes = view_.querySelectorAll(".n");
     if (boxes.length > FEW) for (const box of boxes) box.tabIndex = -1;  // the table is the way of keys to so many
     if (view.chosen !== null) showInGraph(view.chosen);
-    else findInGraph();
+    else if (view.text || view.states.size) findInGraph();
+  }
+  function cull(svg, boxes) {
+    // Words cost most: of many boxes only those are drawn that can be seen, and without words where nobody could read them.
+    const places = boxes.map((box) => {
+      const { e, f } = box.transform.baseVal[0].matrix, frame = box.querySelector("rect");
+      return [e, f, e + frame.width.baseVal.value, f + frame.height.baseVal.value];
+    });
+    const drawn = new Uint8Array(boxes.length).fill(1);
+    const look_ = () => {
+      const { x, y, width, height } = svg.viewBox.baseVal;
+      svg.classList.toggle("far", width > 6000 || height > 4000);
+      for (const [i, [left, top, right, bottom]] of places.entries()) {
+        const seen = right >= x && left <= x + width && bottom >= y && top <= y + height ? 1 : 0;
+        if (seen === drawn[i]) continue;
+        drawn[i] = seen;
+        if (seen) boxes[i].removeAttribute("display"); else boxes[i].setAttribute("display", "none");
+      }
+    };
+    for (const [i, box] of boxes.entries()) { drawn[i] = 0; box.setAttribute("display", "none"); }
+    new MutationObserver(look_).observe(svg, { attributeFilter: ["viewBox"] });
   }
   function findInGraph() {
     if (walker && !walking) walker.find(view.text || (view.states.size === 1 ? word([...view.states][0]) : ""));
@@ -628,7 +649,7 @@
 
   // -- together
 
-  const keys = el("dialog", {}, el("h2", {}, "Keys"), el("dl", { class: "pairs" }, [["/", "search"], ["Esc", "close, or clear the search"], ["j  k", "next and previous node of the table"], ["t", "light or dark"], ["+  −  0", "in graph and timeline: nearer, farther, all of it"], ["arrows", "in graph and timeline: move"], ["?", "this"]].map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])), el("form", { method: "dialog" }, el("button", { class: "btn" }, "close")));
+  const keys = el("dialog", {}, el("h2", {}, "Keys"), el("dl", { class: "pairs" }, [["/", "search; Enter opens the first that is found"], ["Esc", "close, or clear the search"], ["j  k", "next and previous node of the table"], ["t", "light or dark"], ["+  −  0", "in graph and timeline: nearer, farther, all of it"], ["arrows", "in graph and timeline: move"], ["?", "this"]].map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])), el("form", { method: "dialog" }, el("button", { class: "btn" }, "close")));
   const parts = [failures(), graph(), timeline(), table(), rollback(), checkpoints(), events()].filter(Boolean);
   const made = run.made === null ? "" : " Made " + clock(run.made - run.began, true) + (run.live ? ", while it was under way: make it again to see what came since." : ".");
   document.body.append(head(), bar(parts), el("main", {}, parts), panel, el("footer", {}, "wfctl " + run.version + " · run " + run.id + " ·" + made), keys);
@@ -652,6 +673,7 @@
       else if (typing) { search.value = view.text = ""; search.blur(); changed(); }
       return;
     }
+    if (event.key === "Enter" && document.activeElement === search && order.length) { event.preventDefault(); choose(order[0].i); return; }
     if (typing || event.ctrlKey || event.metaKey || event.altKey || keys.open) return;
     const step = (by) => {
       const at = order.findIndex((node) => node.i === view.chosen), to = order[Math.min(order.length - 1, Math.max(0, at + by))];
