@@ -204,6 +204,11 @@ def test_light_and_dark_are_as_the_system_has_it_or_as_one_chooses(browser: Brow
             page.emulate_media(media="print")
             assert brightness(page) == 255
             assert not page.locator("nav.bar").is_visible()
+            page.evaluate("dispatchEvent(new Event('beforeprint'))")
+            assert page.locator(".paper svg .n").count() == 58
+            assert page.locator(".paper svg .n").last.is_visible()
+            page.evaluate("dispatchEvent(new Event('afterprint'))")
+            assert page.locator(".paper").count() == 0
             assert page.pdf().startswith(b"%PDF")
             assert wrong == []
 

@@ -169,7 +169,7 @@
           node.tries.length > 1 ? el("span", { class: "soft" }, " after " + plural(node.tries.length, "attempt")) : ""),
         end && end[3] ? el("pre", { class: "log", tabindex: "0" }, end[3]) : null,
         node.held ? el("p", { class: "note" }, text(node.held)) : null,
-        node.tries.length ? el("p", { class: "note" }, "whole log: ", el("code", {}, "wfctl logs " + run.id + " " + quoted(node.id))) : null);
+        end && !end[2] ? el("p", { class: "note" }, "it wrote nothing") : node.tries.length ? el("p", { class: "note" }, "whole log: ", el("code", {}, "wfctl logs " + run.id + " " + quoted(node.id))) : null);
     });
     const title = run.state === "succeeded" ? "What failed, and was tolerated" : "What went wrong";
     return section("wrong", title, el("div", { class: "head" }, el("h2", {}, title), el("span", { class: "count" }, plural(wrong.length, "node"))),
@@ -186,6 +186,7 @@
     if (!picture.firstElementChild) return null;
     const view_ = el("div", { class: "wf-view" }, picture);  // it has its place from the start, and is drawn when it is looked at
     const button = (label, sign, what) => el("button", { type: "button", class: "btn", "aria-label": label, onclick: what }, sign);
+    view_.style.height = "min(62vh, 34rem, " + Math.max(140, Math.round(picture.querySelector("svg").height.baseVal.value * 1.25)) + "px)";
     const around = el("div", {}, view_);
     around.addEventListener("wheel", (event) => {  // who only scrolls by is not to be caught
       if (!event.ctrlKey && !event.metaKey && !event.shiftKey && !view_.contains(document.activeElement)) event.stopPropagation();
@@ -232,6 +233,15 @@
   }
   function findInGraph() {
     if (walker && !walking) walker.find(view.text || (view.states.size === 1 ? word([...view.states][0]) : ""));
+  }
+  function onPaper() {  // all of it, whatever part of it is walked now
+    const view_ = document.querySelector(".wf-view"), svg = view_ && view_.querySelector("svg");
+    if (!svg) return;
+    const whole_ = svg.cloneNode(true);
+    whole_.classList.remove("some", "far");
+    whole_.setAttribute("viewBox", [0, 0, svg.getAttribute("width"), svg.getAttribute("height")].join(" "));
+    for (const box of whole_.querySelectorAll("[display]")) box.removeAttribute("display");
+    view_.after(el("div", { class: "paper" }, whole_));
   }
   function showInGraph(place_) {
     if (!walker || walking) return;
@@ -688,11 +698,9 @@
     root.dataset.theme = "light";
     more(PRINTED - filled);
     paint(1000);
-    walk();
-    const drawn = document.querySelector(".wf-view svg");
-    if (drawn) drawn.setAttribute("viewBox", [0, 0, drawn.getAttribute("width"), drawn.getAttribute("height")].join(" "));
+    onPaper();
   });
-  addEventListener("afterprint", () => { dress(); paint(); if (walker) walker.fit(); });
+  addEventListener("afterprint", () => { dress(); paint(); for (const one of document.querySelectorAll(".paper")) one.remove(); });
   function address(end) {
     try { history.replaceState(null, "", location.pathname + location.search + end); } catch { /* a page that may not have one */ }
   }
