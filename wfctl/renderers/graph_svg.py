@@ -91,7 +91,7 @@ def style(dark: Sequence[str] = ()) -> str:
 def _rules(night: int) -> str:
     boxes = "".join(
         f".wf .{name} rect{{fill:{tones[3 * night]};stroke:{tones[3 * night + 1]}}}"
-        f".wf .{name} text{{fill:{tones[3 * night + 2]}}}"
+        f".wf .{name} text{{fill:{tones[3 * night + 2]}}}.wf.far .{name} rect{{fill:{tones[3 * night + 1]}}}"
         for name, tones in _COLORS.items()
     )
     return (

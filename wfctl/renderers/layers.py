@@ -177,9 +177,9 @@ def _piece(
 def _clean(route: list[Point]) -> list[Point]:
     """The route without points that lie on the straight line down between their neighbours, or on one of them."""
     kept = route[:1]
-    for i in range(1, len(route) - 1):
-        if route[i] != kept[-1] and not kept[-1][0] == route[i][0] == route[i + 1][0]:
-            kept.append(route[i])
+    for here, after in pairwise(route[1:]):
+        if here not in (kept[-1], after) and not kept[-1][0] == here[0] == after[0]:
+            kept.append(here)
     return [*kept, route[-1]]
 
 

@@ -13,8 +13,11 @@ function exploreGraph(view, picked) {
   });
   let box = { x: 0, y: 0, w: W, h: H }, at = -1, found = [], turn = -1;
   const size = () => [view.clientWidth || 1, view.clientHeight || 1];
-  const show = () => svg.setAttribute("viewBox", [box.x, box.y, box.w, box.h].map((v) => v.toFixed(2)).join(" "));
   const scale = () => { const [w, h] = size(); return Math.min(w / box.w, h / box.h); };
+  const show = () => {
+    svg.classList.toggle("far", scale() < 0.3);         // words could not be read: strong colours instead
+    svg.setAttribute("viewBox", [box.x, box.y, box.w, box.h].map((v) => v.toFixed(2)).join(" "));
+  };
   const fill = (k, x, y) => { const [w, h] = size(); box = { w: w / k, h: h / k, x: x - w / k / 2, y: y - h / k / 2 }; show(); };
   const fit = () => { const [w, h] = size(); fill(Math.min(w / W, h / H, 1.25), W / 2, H / 2); };
   const begin = () => {                     // all of it, if it can be read then; else its beginning

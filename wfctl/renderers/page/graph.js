@@ -8,3 +8,4 @@ search.addEventListener("keydown", (event) => { if (event.key === "Enter") graph
 const acts = { nearer: () => graph.zoom(1.3), farther: () => graph.zoom(1 / 1.3), all: () => graph.fit() };
 for (const button of document.querySelectorAll("button")) button.addEventListener("click", acts[button.name]);
 addEventListener("keydown", (event) => { if (event.key === "/" && event.target !== search) { event.preventDefault(); search.focus(); } });
+document.documentElement.dataset.ready = "yes";
