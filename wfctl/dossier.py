@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from wfctl import events as ev
 from wfctl import exhibit, history, journal, logs
+from wfctl.course import work_before
 from wfctl.driver import keeps
 from wfctl.errors import Bug, WfctlError
 from wfctl.forecast import forecast
@@ -403,23 +404,9 @@ def _longest(record: Record, story: _Story) -> list[str]:
     if not work:
         return []
     chain = [max(work, key=ends.__getitem__)]
-    while before := [need for need in _work_before(record.plan, nodes[chain[-1]]) if need in ends]:
+    while before := [need for need in work_before(record.plan, nodes[chain[-1]]) if need in ends]:
         chain.append(max(before, key=ends.__getitem__))
     return chain[::-1]
-
-
-def _work_before(plan: Plan, planned: Planned) -> Iterator[str]:
-    """What does work itself and must have ended before a node begins."""
-    while True:
-        todo = list(planned.needs)
-        for need in todo:  # grows while it is read
-            if plan.nodes[need].holds:
-                todo += plan.nodes[need].children
-            else:
-                yield need
-        if planned.parent is None:
-            return
-        planned = plan.nodes[planned.parent]
 
 
 def _checkpoints(state: RunState) -> list[dict[str, Any]]:

@@ -212,7 +212,7 @@
     else if (view.text || view.states.size) findInGraph();
   }
   function cull(svg, boxes) {
-    // Words cost most: of many boxes only those are drawn that can be seen, and without words where nobody could read them.
+    // Words cost most: of many boxes only those are drawn that can be seen.
     const places = boxes.map((box) => {
       const { e, f } = box.transform.baseVal[0].matrix, frame = box.querySelector("rect");
       return [e, f, e + frame.width.baseVal.value, f + frame.height.baseVal.value];
@@ -220,7 +220,6 @@
     const drawn = new Uint8Array(boxes.length).fill(1);
     const look_ = () => {
       const { x, y, width, height } = svg.viewBox.baseVal;
-      svg.classList.toggle("far", width > 6000 || height > 4000);
       for (const [i, [left, top, right, bottom]] of places.entries()) {
         const seen = right >= x && left <= x + width && bottom >= y && top <= y + height ? 1 : 0;
         if (seen === drawn[i]) continue;
@@ -238,7 +237,8 @@
     const view_ = document.querySelector(".wf-view"), svg = view_ && view_.querySelector("svg");
     if (!svg) return;
     const whole_ = svg.cloneNode(true);
-    whole_.classList.remove("some", "far");
+    whole_.classList.remove("some");
+    whole_.classList.toggle("far", svg.width.baseVal.value > 6000 || svg.height.baseVal.value > 4000);
     whole_.setAttribute("viewBox", [0, 0, svg.getAttribute("width"), svg.getAttribute("height")].join(" "));
     for (const box of whole_.querySelectorAll("[display]")) box.removeAttribute("display");
     view_.after(el("div", { class: "paper" }, whole_));
