@@ -824,17 +824,57 @@ def output(run_id: str, node: str | None, store: Store) -> object:
 # -- pictures
 
 
-def picture(what: str, store: Store, *, expand: bool = False) -> Picture:
-    """The picture of a workflow file, or of a run with its states. Where both are there, the file wins."""
+def picture(
+    what: str,
+    store: Store,
+    *,
+    expand: bool = False,
+    compensation: bool = False,
+    focus: str | None = None,
+    depth: int = 1,
+) -> Picture:
+    """The picture of a workflow file, or of a run with its states; or of how it is undone. Where both are there, the
+    file wins. `focus` leaves what is at most `depth` arrows from one node. Raises Invalid, UsageError."""
     from wfctl import drawing
 
+    record = None
     if os.path.exists(what) or what.endswith((".yaml", ".yml")):
-        return drawing.picture(sound(what), expand=expand)
-    try:
-        record = open_record(what, store)
-    except UsageError as error:
-        raise UsageError(f'there is no file "{what}", and {error}') from None
-    return drawing.picture(record.plan, record, expand=expand)
+        plan = sound(what)
+    else:
+        try:
+            record = open_record(what, store)
+        except UsageError as error:
+            raise UsageError(f'there is no file "{what}", and {error}') from None
+        plan = record.plan
+    whole = drawing.undoing(plan, record) if compensation else drawing.picture(plan, record, expand=expand)
+    if focus is None:
+        return whole
+    what_else = "nothing of it is undone" if compensation else "it lies in another node; --expand draws it"
+    return _focused(whole, focus, depth, what_else if focus in plan.nodes else "")
+
+
+def _focused(whole: Picture, focus: str, depth: int, why_not: str) -> Picture:
+    """The picture around one node. Raises UsageError where it is not in the picture; `why_not` says why it may not."""
+    from wfctl.errors import nearest
+    from wfctl.renderers.picture import around
+
+    ids = {one.id for one in whole.nodes}
+    if focus in ids:
+        return around(whole, focus, depth)
+    if why_not:
+        raise UsageError(f'--focus: "{focus}" is not drawn: {why_not}')
+    raise UsageError(f'--focus: no node named "{focus}"; {nearest(focus, ids) or "`wfctl graph` shows the nodes"}')
+
+
+def report(run_id: str, store: Store, lines: int | None = None) -> tuple[str, str]:
+    """The id of a run, and the page of it, with so many `lines` of each log. Raises UsageError, StateError."""
+    from wfctl import dossier, drawing
+    from wfctl.renderers.report import render
+
+    record, events = dossier.read(store.find_run(run_id))
+    told = dossier.gather(record, events, dossier.LINES if lines is None else lines)
+    graph = drawing.picture(record.plan, record) if len(told["nodes"]) <= dossier.DRAWN else None
+    return record.folder.id, render(told, graph, time.time())
 
 
 def write_file(path: str, text: str) -> None:

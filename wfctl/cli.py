@@ -347,10 +347,15 @@ def graph(
     ctx: typer.Context,
     flow: Annotated[str, typer.Argument(metavar="FLOW|ID", help="A workflow file, or a run.", show_default=False)],
     format: Annotated[
-        str, typer.Option("-f", "--format", metavar="FORMAT", help="terminal, mermaid, dot or json.")
+        str, typer.Option("-f", "--format", metavar="FORMAT", help="terminal, mermaid, dot, json, svg or html.")
     ] = "terminal",
     output: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
     expand: Annotated[bool, typer.Option("--expand", help="Draw what is in groups, and each item.")] = False,
+    focus: Annotated[str | None, typer.Option("--focus", metavar="NODE", help="Draw only what is around it.")] = None,
+    depth: Annotated[
+        int | None, typer.Option("--depth", metavar="N", min=0, help="With --focus: so many arrows away (1).")
+    ] = None,
+    compensation: Annotated[bool, typer.Option("--compensation", help="Draw how it is undone.")] = False,
     json: Json = False,
 ) -> None:
     """Draw a workflow, or a run with its states."""
@@ -360,7 +365,11 @@ def graph(
 
     draw = load_graph("json" if json else format)
     screen = Screen.of(sys.stdout) if output is None else Screen(width=120, color=False, unicode=True)
-    picture = app.picture(flow, _store(ctx), expand=expand)
+    if depth is not None and focus is None:
+        _fail("--depth says how far from --focus NODE; name that node")
+    picture = app.picture(
+        flow, _store(ctx), expand=expand, compensation=compensation, focus=focus, depth=1 if depth is None else depth
+    )
     text = draw(picture, width=screen.width, color=screen.color, unicode=screen.unicode)
     if output is None:
         _print(text)
@@ -489,6 +498,34 @@ def logs(
         pour(chunk)
     if empty and node is not None and not held:
         _tell(f'"{node}" wrote nothing')
+
+
+@cli.command()
+def report(
+    ctx: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID")] = "last",
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Where to write it (report-ID.html); - for stdout.",
+            show_default=False,
+        ),
+    ] = None,
+    lines: Annotated[
+        int | None,
+        typer.Option("--lines", metavar="N", min=0, help="Last lines of each log (40).", show_default=False),
+    ] = None,
+) -> None:
+    """Write a run as one HTML page."""
+    from wfctl import app
+
+    run_id, page = app.report(id, _store(ctx), lines)
+    if output == "-":
+        _print(page)
+        return
+    path = output or f"report-{run_id}.html"
+    app.write_file(path, page)
+    _tell(f"wrote {path}; open it in a browser")
 
 
 @cli.command()

@@ -216,13 +216,13 @@ def _level(plan: Plan, node: str, moment: float) -> int:
 def _needs(plan: Plan, node: str, place: dict[str, int]) -> list[int]:
     """The places of what a node waits for. Where one of them is enough, that with the least after it is taken."""
     planned = plan.nodes[node]
-    needs = [place[need] for need in _work_before(plan, planned) if need in place]
+    needs = [place[need] for need in work_before(plan, planned) if need in place]
     if planned.node.trigger == "any_succeeded" and needs and planned.parent is None:
         return [place[max((need for need in planned.needs if need in place), key=lambda need: plan.nodes[need].tail)]]
     return needs
 
 
-def _work_before(plan: Plan, planned: Planned) -> Iterator[str]:
+def work_before(plan: Plan, planned: Planned) -> Iterator[str]:
     """What does work itself and must have ended before a node begins: all inside of what it needs, and what that which
     it lies in waits for."""
     while True:

@@ -5,7 +5,7 @@ Draws nothing."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wfctl import history
@@ -47,6 +47,57 @@ def picture(plan: Plan, record: Record | None = None, *, expand: bool = False) -
     pairs = _edges(plan) if expand else _folded(plan)
     edges = tuple(PictureEdge(need, name) for need, name in dict.fromkeys(pairs))
     return Picture(title=plan.name, nodes=tuple(nodes), edges=edges, state=status or None)
+
+
+def undoing(plan: Plan, record: Record | None = None) -> Picture:
+    """How a plan would be undone if all of it had been done, or what would be undone of a run as it stands: an arrow
+    leads from what is undone to what is undone after it. A point of no return stands in it too, of a plan."""
+    from wfctl import exhibit, instances
+
+    if record is None:
+        undone = {n: one for n, one in plan.nodes.items() if one.node.section == "nodes" and not one.holds}
+        wanted = [n for n, one in undone.items() if one.node.compensate or one.node.pivot]
+        removed: Collection[str] = ()
+    elif record.state.undoing is not None:
+        wanted, removed = list(record.state.undoing.wanted), record.state.undoing.course.remove
+    else:
+        from wfctl.undoing import AS_SAID, scheme_of
+
+        scheme, _ = scheme_of(plan, record.state, AS_SAID)
+        wanted, removed = list(dict.fromkeys((*scheme.undo, *scheme.remove))), scheme.remove
+    status = record.status() if record else ""
+    nodes = []
+    for name in wanted:
+        planned = plan.nodes[name]
+        words = exhibit.undo(plan, planned) if planned.node.compensate else []
+        words += ["what it wrote is removed"] if name in removed else []
+        words += ["a point of no return"] if planned.node.pivot else []
+        state = history.node_document(record, name, status)["state"] if record else None
+        nodes.append(PictureNode(id=name, kind=planned.node.kind, state=state, note="; ".join(words)))
+    pairs = _backwards(wanted, instances.points(plan.nodes))
+    title = f"{plan.name}: {'how it is undone' if record is None else 'what is undone'}"
+    return Picture(
+        title=title,
+        nodes=tuple(nodes),
+        edges=tuple(PictureEdge(*pair, kind="undo") for pair in pairs),
+        state=status or None,
+    )
+
+
+def _backwards(wanted: Sequence[str], before: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """Each of these with those of them that are next before it, through whatever lies between."""
+    from wfctl import graph
+
+    chosen = set(wanted)
+    nearest: dict[str, dict[str, None]] = {}
+    for point in graph.order(before):
+        found: dict[str, None] = {}
+        for other in before[point]:
+            found.update({other: None} if other in chosen else nearest[other])
+        nearest[point] = found
+    for name in reversed(wanted):
+        for other in nearest[name]:
+            yield name, other
 
 
 def _inside(plan: Plan, planned: Planned) -> str:

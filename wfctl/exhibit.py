@@ -101,6 +101,11 @@ def _keeping(spec: Node, names: Mapping[str, object]) -> dict[str, Any]:
     return {"idempotency": said}
 
 
+def does(plan: Plan, planned: Planned) -> str:
+    """What a node does, in one line, filled in as far as that is known before a run."""
+    return _told(planned, _names(plan, planned))
+
+
 def undo(plan: Plan, planned: Planned) -> list[str]:
     """The steps that undo a node, a line each, filled in as far as that is known now."""
     names = _names(plan, planned)

@@ -393,8 +393,10 @@ def node_document(record: Record, name: str, status: str) -> dict[str, Any]:
     }
 
 
-def why_document(record: Record, name: str) -> dict[str, Any]:
-    """`why ID NODE --json`: whether a node ran or was served, and what decided that. Raises UsageError."""
+def why_document(record: Record, name: str, status: str | None = None) -> dict[str, Any]:
+    """`why ID NODE --json`: whether a node ran or was served, and what decided that. Raises UsageError.
+
+    Who asks for many says how the run stands, so that it need not be found for each."""
     run = record.state.nodes.get(name)
     if run is None:
         from wfctl.errors import nearest
@@ -408,7 +410,7 @@ def why_document(record: Record, name: str) -> dict[str, Any]:
     return {
         "node": name,
         "run": record.folder.id,
-        "state": node_document(record, name, record.status())["state"],
+        "state": node_document(record, name, status or record.status())["state"],
         "attempts": run.attempt,
         "key": run.key or None,
         "of": run.reason.removeprefix("from ") if run.state is CACHED else None,

@@ -122,6 +122,44 @@ def read(
         raise UsageError(f'"{node}" has no log in run {folder.id}: it is {state}')
 
 
+def ends(
+    record: Record, seals: Seals, node: str, lines: int, most: int, attempts: int
+) -> Iterator[tuple[int, str, int, str, bool]]:
+    """The last lines of each log of a node, of its last so many attempts and of its undo: the attempt (0 for an undo),
+    the file's name, its size, the text in at most so many bytes, and whether anything stands before that.
+
+    What may still hold secrets is masked, or left out, as `read` does. Bytes that are no UTF-8 become surrogates."""
+    last = record.state.nodes[node].attempt
+    for attempt in range(max(1, last - attempts + 1), last + 1):
+        mask = None
+        if seals.is_open(record, node, attempt) and (mask := seals.mask(node)) is None:
+            continue
+        for path in _files(record.folder, node, attempt):
+            yield attempt, *_end(path, lines, most, mask)
+    for path in _of_undo(record, node):
+        yield 0, *_end(path, lines, most, None)
+
+
+def _end(path: str, lines: int, most: int, mask: Mask | None) -> tuple[str, int, str, bool]:
+    with _opened(path) as file:
+        size = whole = os.fstat(file.fileno()).st_size
+        if mask is None:
+            file.seek(max(0, size - most))
+            content = file.read(most)
+        else:  # a secret must not begin where nobody has looked: all is read
+            content, whole = b"", 0
+            for block in _veiled(iter(lambda: file.read(_BLOCK), b""), mask):
+                content = (content + block)[-most:]
+                whole += len(block)
+    rows = content.split(b"\n")
+    if not rows[-1]:
+        rows.pop()
+    if whole > len(content) and len(rows) > 1:
+        del rows[0]  # it may have lost its beginning
+    text = b"\n".join(rows[-lines:]).decode("utf-8", "surrogateescape")
+    return os.path.basename(path), size, text, whole > len(content) or len(rows) > lines
+
+
 def _of_undo(record: Record, node: str) -> Iterator[str]:
     """The logs of the steps that have undone a node, and of what proved them, in their order. Those of one whose step
     may be under way, and which has secrets, are held back."""

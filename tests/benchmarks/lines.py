@@ -4,6 +4,7 @@ Knows nothing of how a line is shown."""
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-from tests.benchmarks import flows, kept, queue
+from tests.benchmarks import crossings, flows, kept, queue
 from tests.benchmarks.measure import Timed, in_turn
 from tests.benchmarks.peers import PEERS
+from tests.conftest import ROOT
 
 PASS = (sys.executable, "-c", "pass")
 RUAMEL = (
@@ -362,6 +364,32 @@ def kept_size(bench: Bench, name: str) -> list[Result]:
     return [*results, size]
 
 
+def pictures(bench: Bench, name: str) -> list[Result]:
+    """Graphs of 1,000 and of 10,000 nodes are given their places: the slowest shape of each size."""
+    small, large = (crossings.graphs(bench.size(size)) for size in (1_000, 10_000))
+    results = []
+    for size, shapes, limit in ((1_000, small, 2), (10_000, large, 20)):
+        times = {shape: crossings.layout_seconds(*graph) for shape, graph in shapes.items()}
+        note = ", ".join(f"{shape}: {seconds:.2f} s" for shape, seconds in times.items())
+        worst, target = max(times.values()), at_most(limit)
+        results.append(Result(line=f"{name} {size}", measure="seconds", figures=[worst], target=target, note=note))
+    return results
+
+
+def crossing(bench: Bench, name: str) -> list[Result]:
+    """Arrows that cross in our pictures, for one of dot, where that is installed: on traces and on instances of PSPLIB,
+    where they are beside the project, and on one random graph."""
+    program = shutil.which("dot")
+    found = [("random", *crossings.graphs(60)["near"]), *crossings.traces(ROOT.parent / "shared/data")]
+    pairs = [(crossings.ours(size, e), crossings.dot(program, size, e) if program else 0) for _, size, e in found]
+    note = ", ".join(f"{what}: {own} / {other}" for (what, _, _), (own, other) in zip(found, pairs, strict=True))
+    if not program:
+        return [Result(line=name, measure="crossings", figures=[sum(a for a, _ in pairs)], note=f"no dot; {note}")]
+    # What dot draws without a crossing, so must we; a first one more is a whole one more.
+    ratios = [max(own, 1) / max(other, 1) for own, other in pairs]
+    return [Result(line=name, measure="ours / dot", figures=ratios, target=at_most(1.3), growth=True, note=note)]
+
+
 LINES: dict[str, Line] = {
     "version": start("--version", target=2),
     "help": start("--help", target=8),
@@ -383,4 +411,6 @@ LINES: dict[str, Line] = {
     "watched": watched,
     "large": large,
     "kept_size": kept_size,
+    "pictures": pictures,
+    "crossings": crossing,
 }

@@ -68,7 +68,9 @@ VERBS = [
     ["validate", "flow.yaml"], ["show", "flow.yaml"], ["show", "flow.yaml", "path"], ["show", "flow.yaml", "--json"],
     ["plan", "flow.yaml"], ["plan", "flow.yaml", "--json"], ["graph", "flow.yaml"], ["graph", "last"],
     ["graph", "last", "-f", "mermaid"], ["graph", "last", "-f", "dot"], ["graph", "last", "--json"],
+    ["graph", "last", "-f", "svg"], ["graph", "last", "-f", "html"], ["graph", "flow.yaml", "--compensation"],
     ["status"], ["status", "--json"], ["runs"], ["runs", "--json"], ["logs", "last"], ["logs", "last", "says"],
+    ["report", "last", "-o", "-"],
     ["output", "last"], ["resume", "last"], ["resume", "last", "--json"], ["clean", "--older-than", "0s", "--dry-run"],
 ]  # fmt: skip
 

@@ -78,7 +78,7 @@ class Copy:
         return ended.returncode, [line.rstrip() for line in ended.stdout.splitlines()]
 
 
-SHOWING = ("README.md", "docs/scheduling.md", "docs/ci.md")
+SHOWING = ("README.md", "docs/ci.md", "docs/graph.md", "docs/report.md", "docs/scheduling.md")
 """The documents that show what commands print."""
 
 

@@ -14,6 +14,8 @@ GRAPH_FORMATS = {
     "mermaid": "wfctl.renderers.graph_mermaid",
     "dot": "wfctl.renderers.graph_dot",
     "json": "wfctl.renderers.graph_json",
+    "svg": "wfctl.renderers.graph_svg",
+    "html": "wfctl.renderers.graph_html",
 }
 """Format to the module whose `render` draws it. A new format is a new file and a line here."""
 

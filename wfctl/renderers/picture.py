@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -52,6 +52,29 @@ def arrows(picture: Picture) -> dict[tuple[str, str], bool]:
         pair = (edge.source, edge.target)
         found[pair] = found.get(pair, True) and edge.kind == "file"
     return found
+
+
+def around(picture: Picture, node: str, depth: int) -> Picture:
+    """Only the node, and what lies at most so many arrows before or after it. KeyError where there is no such node."""
+    before: dict[str, list[str]] = {one.id: [] for one in picture.nodes}
+    after: dict[str, list[str]] = {one.id: [] for one in picture.nodes}
+    for source, target in arrows(picture):
+        before[target].append(source)
+        after[source].append(target)
+    near = {node}
+    for links in (before, after):
+        edge, seen = [node], {node}
+        for _ in range(depth):
+            edge = list(dict.fromkeys(other for one in edge for other in links[one] if other not in seen))
+            if not edge:
+                break
+            seen.update(edge)
+        near |= seen
+    return replace(
+        picture,
+        nodes=tuple(one for one in picture.nodes if one.id in near),
+        edges=tuple(edge for edge in picture.edges if edge.source in near and edge.target in near),
+    )
 
 
 class Web(NamedTuple):

@@ -33,6 +33,16 @@ def render(document: Mapping[str, Any], *, width: int = 80, color: bool = False,
     return "\n".join(line.rstrip() for line in told) + "\n"
 
 
+def told(document: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The same in parts, for a page: the sentence, and a line for each thing that has changed."""
+    pen = Pen(200, False, True)
+    changes = document["why"].get("changes", ()) if document["why"] else ()
+    lines = [line.strip() for line in _changes(changes, pen)]
+    if more := (document["why"] or {}).get("more", 0):
+        lines.append(f"and {plural(more, 'more change')}")
+    return _how(document, pen), lines
+
+
 def _how(document: Mapping[str, Any], pen: Pen) -> str:
     if document["state"] == "cached":
         where = pen.safe(document["of"] or "another run")

@@ -1,0 +1,204 @@
+"""`wfctl graph`: only what is around a node, how a flow is undone, and pictures for a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.conftest import Command
+from tests.e2e.conftest import Flow
+from tests.helpers.browser import opened, running
+from wfctl.renderers import graph_html
+from wfctl.renderers.picture import Picture, PictureEdge, PictureNode
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+SAGA = """
+    nodes:
+      reserve: {run: "true", compensate: [{run: echo release}]}
+      check: {run: "true", needs: [reserve]}
+      charge: {run: "true", needs: [check], compensate: [{run: echo refund}]}
+      pack: {run: "true", needs: [check], compensate: [{run: echo unpack}]}
+      ship: {run: "false", needs: [charge, pack]}
+      batch: {needs: [ship], nodes: {inner: {run: "true", compensate: [{run: echo inner}]}}}
+"""
+
+
+def drawn(wfctl: Command, *words: str) -> tuple[list[str], list[tuple[str, str]]]:
+    ended = wfctl("graph", *words, "--json")
+    assert ended.returncode == 0, ended.stderr
+    shown = json.loads(ended.stdout)
+    return [node["id"] for node in shown["nodes"]], [(edge["from"], edge["to"]) for edge in shown["edges"]]
+
+
+def test_focus_draws_a_node_with_what_is_depth_arrows_before_and_after_it(wfctl: Command, flow: Flow) -> None:
+    file = flow(SAGA)
+    assert drawn(wfctl, file, "--focus", "check")[0] == ["reserve", "check", "charge", "pack"]
+    assert drawn(wfctl, file, "--focus", "ship", "--depth", "2")[0] == ["check", "charge", "pack", "ship", "batch"]
+    assert drawn(wfctl, file, "--focus", "ship", "--depth", "0") == (["ship"], [])
+
+
+def test_compensation_draws_who_is_undone_after_whom(wfctl: Command, flow: Flow) -> None:
+    nodes, edges = drawn(wfctl, flow(SAGA), "--compensation")
+    assert set(nodes) == {"reserve", "charge", "pack", "batch.inner"}
+    assert set(edges) == {
+        ("batch.inner", "charge"), ("batch.inner", "pack"), ("charge", "reserve"), ("pack", "reserve")
+    }  # fmt: skip
+    told = wfctl("graph", "flow.yaml", "--compensation").stdout
+    assert "flow: how it is undone" in told
+    assert "run: echo refund" in told
+
+
+def test_compensation_of_a_run_draws_what_has_to_be_undone_of_it(wfctl: Command, flow: Flow) -> None:
+    assert wfctl("run", flow(SAGA)).returncode == 3
+    nodes, edges = drawn(wfctl, "last", "--compensation")
+    assert set(nodes) == {"reserve", "charge", "pack"}
+    assert set(edges) == {("charge", "reserve"), ("pack", "reserve")}
+    shown = json.loads(wfctl("graph", "last", "--compensation", "--json").stdout)
+    assert {node["state"] for node in shown["nodes"]} == {"undone"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--focus", "chekc"], 'no node named "chekc"; did you mean "check"?'),
+        (["--focus", "batch.inner"], '"batch.inner" is not drawn: it lies in another node; --expand draws it'),
+        (["--focus", "ship", "--compensation"], '"ship" is not drawn: nothing of it is undone'),
+        (["--depth", "2"], "--depth says how far from --focus NODE"),
+        (["--focus", "ship", "--depth", "-1"], "-1"),
+        (["-f", "svgg"], 'did you mean "svg"?'),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_with_the_way_out(wfctl: Command, flow: Flow, words: list[str], says: str) -> None:
+    ended = wfctl("graph", flow(SAGA), *words)
+    assert ended.returncode == 2
+    assert says in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["--expand"], ["--compensation"], ["--focus", "ship"]], ids=" ".join)
+@pytest.mark.parametrize("format", ["terminal", "mermaid", "dot", "svg", "html"])
+def test_every_format_draws_all_of_these(wfctl: Command, flow: Flow, format: str, words: list[str]) -> None:
+    ended = wfctl("graph", flow(SAGA), "-f", format, "-o", "picture", *words)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_run_is_drawn_in_colour_as_a_file_that_every_reader_of_xml_can_read(
+    wfctl: Command, flow: Flow, tmp_path: Path
+) -> None:
+    wfctl("run", flow(SAGA))
+    assert wfctl("graph", "last", "-f", "svg", "-o", "run.svg").returncode == 0
+    root = ElementTree.parse(tmp_path / "run.svg").getroot()
+    looks = {
+        g.get("data-node"): g.get("class") for g in root.iter("{http://www.w3.org/2000/svg}g") if g.get("data-node")
+    }
+    assert looks["ship"] == "n bad"
+    assert looks["charge"] == "n undo"
+    assert looks["check"] == "n good"
+
+
+# -- in a browser
+
+EVIL = "</script><script>window.ran=1</script><img src=x onerror=window.ran=2>\"'><svg/onload=window.ran=3> \x1b[31m"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running() as started:
+        yield started
+
+
+def page_of(folder: Path, picture: Picture) -> Path:
+    path = folder / "graph.html"
+    path.write_text(graph_html.render(picture), encoding="utf-8")
+    return path
+
+
+def wide(size: int) -> Picture:
+    """One node that many of the same come after, and one that comes after all; one apart."""
+    inner = [f"part_{i}" for i in range(size)]
+    edges = [edge for id in inner for edge in (PictureEdge("split", id), PictureEdge(id, "join"))]
+    nodes = [PictureNode(id, "run", "succeeded", 1.0) for id in ("split", *inner, "join", "apart")]
+    return Picture("wide", tuple(nodes), tuple(edges), "succeeded")
+
+
+def test_a_click_marks_all_that_is_before_and_after_a_node_and_a_second_one_ends_it(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with opened(browser, page_of(tmp_path, wide(20))) as (page, wrong):
+        page.click('[data-node="part_7"]')
+        lit = page.eval_on_selector_all(".n.on", "all => all.map(one => one.dataset.node)")
+        assert lit == ["split", "part_7", "join"]
+        assert "1 node before it, 1 node after it" in page.inner_text("footer")
+        page.click('[data-node="part_7"]')
+        assert page.locator(".n.on").count() == 0
+        assert wrong == []
+
+
+def test_search_counts_what_it_finds_and_enter_goes_there(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, page_of(tmp_path, wide(300))) as (page, wrong):
+        page.keyboard.press("/")
+        page.keyboard.type("part_29")
+        assert page.inner_text("footer").startswith("11 nodes found")
+        page.keyboard.press("Enter")
+        box, view = page.locator('[data-node="part_29"]').bounding_box(), page.locator("main").bounding_box()
+        assert box is not None
+        assert view is not None
+        assert abs(box["x"] + box["width"] / 2 - view["x"] - view["width"] / 2) < 2
+        page.keyboard.press("Escape")
+        assert page.locator(".wf.some").count() == 0
+        assert wrong == []
+
+
+def test_it_is_zoomed_by_wheel_buttons_and_keys_and_moved_by_the_mouse(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, page_of(tmp_path, wide(5))) as (page, wrong):
+
+        def view() -> list[float]:
+            return [float(part) for part in str(page.get_attribute("svg.wf", "viewBox")).split()]
+
+        first = view()
+        page.mouse.move(600, 400)
+        page.mouse.wheel(0, -300)
+        page.wait_for_function(f"document.querySelector('svg.wf').viewBox.baseVal.width < {first[2] * 0.9}")
+        nearer = view()
+        page.click("button[name=farther]")
+        assert view()[2] > nearer[2]
+        page.focus("main")
+        page.keyboard.press("+")
+        assert view()[2] == pytest.approx(nearer[2], rel=0.01)
+        page.mouse.move(600, 400)
+        page.mouse.down()
+        page.mouse.move(500, 400)
+        page.mouse.up()
+        assert view()[0] > nearer[0]
+        page.keyboard.press("0")
+        assert view() == pytest.approx(first, rel=0.01)
+        assert wrong == []
+
+
+def test_a_node_can_be_reached_and_chosen_by_keys_alone(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, page_of(tmp_path, wide(3))) as (page, wrong):
+        page.focus('[data-node="join"]')
+        page.keyboard.press("Enter")
+        assert page.locator(".n.on").count() == 5
+        page.keyboard.press("Escape")
+        assert page.locator(".n.on").count() == 0
+        assert wrong == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_names_of_others_run_nothing_and_are_seen(browser: Browser, tmp_path: Path, scheme: str) -> None:
+    evil = Picture(EVIL, (PictureNode(EVIL, "run", note=EVIL), PictureNode("b", EVIL)), (PictureEdge(EVIL, "b"),))
+    with opened(browser, page_of(tmp_path, evil), color_scheme=scheme) as (page, wrong):
+        page.locator(".n").first.click()
+        assert "</script><script>window.ran=1</script>" in page.inner_text("footer")
+        assert page.evaluate("window.ran") is None
+        fill = page.evaluate("getComputedStyle(document.querySelector('.n rect')).fill")
+        assert fill == {"light": "rgb(255, 255, 255)", "dark": "rgb(26, 31, 38)"}[scheme]
+        assert wrong == []

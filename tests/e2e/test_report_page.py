@@ -1,0 +1,237 @@
+"""The page of a run in a real browser: opened at once, searched, sorted, printed; and nothing of others runs in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.e2e.test_foreign_text import MARKS
+from tests.helpers.browser import opened, running
+from wfctl import dossier
+from wfctl.renderers.picture import Picture, PictureEdge, PictureNode
+from wfctl.renderers.report import render
+from wfctl.store import Store
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+ATTACKS = (
+    "</script><script>window.ran=1</script>",
+    "<img src=x onerror=window.ran=2>",
+    "\"'><svg/onload=window.ran=3>",
+    "<!--<script>",
+    "javascript:window.ran=4",
+    "\x1b[31mred\x1b]8;;http://x/\x07\x1b[0m",
+    "\x00" + MARKS,
+)
+EVIL = " ".join(ATTACKS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running() as started:
+        yield started
+
+
+def wfctl(folder: Path, *words: str) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "WFCTL_STATE_DIR": str(folder / ".wfctl")}
+    subprocess.run([sys.executable, "-m", "wfctl", *words], cwd=folder, env=env, capture_output=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run of 60 nodes, one of which says hostile things under hostile names, and fails."""
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "say.py").write_text(
+        f"import os, sys\nsys.stdout.buffer.write({EVIL.encode()!r})\n"
+        f"open(os.environ['WFCTL_OUTPUT'], 'w').write({json.dumps(json.dumps(EVIL))})\n"
+        "sys.exit(3 if 'fail' in sys.argv else 0)\n"
+    )
+    evil, say = json.dumps(EVIL.replace("\x00", "")), f"{sys.executable} say.py"
+    steps = "\n".join(f'  step-{i}: {{run: "true", needs: [says], estimate: {i}s}}' for i in range(55))
+    (folder / "flow.yaml").write_text(f"""
+version: 1
+description: {evil}
+on_failure: continue
+params: {{p: {{type: string, default: {evil}}}}}
+nodes:
+  says: {{run: "{say}", description: {evil}, compensate: [{{run: [echo, {evil}]}}]}}
+  fails: {{run: "{say} fail", needs: [says]}}
+  each: {{for_each: ["{ATTACKS[1]}"], key: "${{{{ item }}}}", run: [echo, {evil}], needs: [says]}}
+{steps}
+""")
+    wfctl(folder, "run", "flow.yaml")
+    wfctl(folder, "report", "last", "-o", "r.html")
+    return folder / "r.html"
+
+
+@pytest.fixture
+def page(browser: Browser, ran: Path) -> Iterator[Page]:
+    """The page, opened; at the end nothing of others has run in it, and nothing was asked for beside it."""
+    with opened(browser, ran) as (page, wrong):
+        yield page
+        assert page.evaluate("window.ran") is None
+        assert wrong == []
+
+
+def rows(page: Page) -> list[str]:
+    return page.locator("table.nodes tbody tr td:nth-child(2)").all_inner_texts()
+
+
+def test_hostile_text_is_text_wherever_it_is_shown(page: Page) -> None:
+    for node in ("says", "fails", "each"):
+        page.locator("table.nodes tbody").get_by_role("button", name=node, exact=True).click()
+        assert page.locator("aside h2").inner_text() == node
+        assert page.locator("main img, aside img, header img, body > script:not([type])").count() == 1  # our own script
+    page.locator("table.nodes tbody").get_by_role("button", name="fails", exact=True).click()
+    log = page.locator("aside pre.log").first.inner_text()
+    assert "</script><script>window.ran=1</script> <img src=x onerror=window.ran=2>" in log
+    assert "\\x00\\u202a" in log
+    assert "\\x1b]8;;http://x/\\x07" in log
+    assert all(mark not in page.locator("body").inner_text() for mark in MARKS)
+
+
+def test_a_script_that_got_in_would_not_run(browser: Browser, ran: Path) -> None:
+    """The policy alone stops it, should ever a text be taken for markup."""
+    with opened(browser, ran) as (page, wrong):
+        page.evaluate("""() => {
+            const made = document.createElement("div");
+            made.innerHTML = "<img src=x onerror='window.ran = 5'><a href='javascript:window.ran = 6' id=evil>x</a>";
+            document.body.append(made);
+            const script = document.createElement("script");
+            script.textContent = "window.ran = 7";
+            document.body.append(script);
+            document.getElementById("evil").click();
+        }""")
+        page.wait_for_function("() => true")
+        assert page.evaluate("window.ran") is None
+        refused = [one for one in wrong if one.startswith("error: ")]
+        assert len(refused) == 4
+        assert all("Content Security Policy" in one for one in refused)
+
+
+def test_the_search_and_the_states_choose_what_is_shown(page: Page) -> None:
+    assert len(rows(page)) == 59
+    page.keyboard.press("/")
+    page.keyboard.type("STEP-4")
+    assert rows(page) == ["step-4", *(f"step-{i}" for i in range(40, 50))]
+    assert page.get_by_role("status").inner_text() == "11 of 59"
+    page.keyboard.press("Escape")
+    assert len(rows(page)) == 59
+    page.locator("header").get_by_role("button", name="failed").click()
+    assert rows(page) == ["fails"]
+    page.get_by_role("button", name="show all").click()
+    assert len(rows(page)) == 59
+
+
+def test_the_table_is_sorted_by_any_column_and_back(page: Page) -> None:
+    page.get_by_role("button", name="estimate", exact=True).click()
+    assert rows(page)[:3] == ["step-54 ◆", "step-53", "step-52"]
+    assert page.locator("th[aria-sort]").get_attribute("aria-sort") == "descending"
+    page.get_by_role("button", name="node", exact=True).click()
+    found = [name.split()[0] for name in rows(page)]
+    assert found.index("step-9") + 1 == found.index("step-10")  # numbers in names are numbers
+
+
+def test_a_node_is_opened_by_mouse_and_keys_and_has_an_address(page: Page) -> None:
+    panel = page.locator("aside")
+    page.locator("#timeline rect[data-n]").first.click()
+    assert panel.is_visible()
+    page.keyboard.press("Escape")
+    assert panel.is_hidden()
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    assert panel.locator("h2").inner_text() == "fails"
+    assert page.url.endswith("#node=fails")
+    assert page.locator("tr.on").inner_text().split()[:2] == ["✗", "failed"]
+    panel.get_by_role("button", name="says", exact=True).click()
+    assert panel.locator("h2").inner_text() == "says"
+    page.goto(page.url.partition("#")[0] + "#node=step-7")
+    assert panel.locator("h2").inner_text() == "step-7"
+
+
+def test_the_graph_shows_what_is_chosen_and_what_is_searched(page: Page) -> None:
+    graph, panel = page.locator("#graph"), page.locator("aside")
+    boxes = graph.locator("svg .n")
+    assert boxes.count() == 58
+    graph.locator(".n[data-node=fails]").click()
+    assert panel.locator("h2").inner_text() == "fails"
+    assert graph.locator(".n.on").count() == 2  # what is before it is lit too
+    page.keyboard.press("Escape")
+    assert panel.is_hidden()
+    assert graph.locator(".n.on").count() == 0
+    page.locator("table.nodes").get_by_role("button", name="each[", exact=False).click()
+    assert graph.locator(".n.it").get_attribute("data-node") == "each"  # what it lies in
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    page.keyboard.type("step-4")
+    assert graph.locator(".n.on").count() == 11
+    page.keyboard.press("Enter")
+    assert panel.locator("h2").inner_text() == "step-4"
+
+
+def test_the_timeline_is_drawn_by_node_and_by_resource_and_zoomed(page: Page) -> None:
+    timeline = page.locator("#timeline")
+    assert timeline.get_by_role("button", name="by node").get_attribute("aria-pressed") == "true"
+    labels = timeline.locator("svg text.label")
+    assert labels.count() == 58  # all but the one that holds another
+    timeline.get_by_role("button", name="by resource").click()
+    assert labels.count() == 0
+    assert timeline.locator("svg path.area").count() == 1
+    before = timeline.locator("svg text.soft").first.text_content(), timeline.locator("rect.plan").count()
+    for _ in range(4):
+        timeline.get_by_role("button", name="nearer").click()
+    assert (timeline.locator("svg text.soft").first.text_content(), timeline.locator("rect.plan").count()) != before
+
+
+def test_light_and_dark_are_as_the_system_has_it_or_as_one_chooses(browser: Browser, ran: Path) -> None:
+    def brightness(page: Page) -> int:
+        return int(page.evaluate("parseInt(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"))
+
+    for scheme, dark in (("light", False), ("dark", True)):
+        with opened(browser, ran, color_scheme=scheme) as (page, wrong):
+            assert (brightness(page) < 100) is dark
+            page.keyboard.press("t")
+            assert (brightness(page) < 100) is not dark
+            page.emulate_media(media="print")
+            assert brightness(page) == 255
+            assert not page.locator("nav.bar").is_visible()
+            page.evaluate("dispatchEvent(new Event('beforeprint'))")
+            assert page.locator(".paper svg .n").count() == 58
+            assert page.locator(".paper svg .n").last.is_visible()
+            page.evaluate("dispatchEvent(new Event('afterprint'))")
+            assert page.locator(".paper").count() == 0
+            assert page.pdf().startswith(b"%PDF")
+            assert wrong == []
+
+
+def test_a_page_of_5000_nodes_is_below_5_mb_and_works_as_a_small_one_does(
+    browser: Browser, ran: Path, tmp_path: Path
+) -> None:
+    record, events = dossier.read(Store(ran.parent / ".wfctl").find_run("last"))
+    told = dossier.gather(record, events, lines=0)
+    like = told["nodes"]["step-1"]
+    told["nodes"] |= {
+        f"node-{i}": {**like, "needs": [f"node-{j}" for j in {i - 70, i - 50 - i % 9} if j >= 0]} for i in range(5000)
+    }
+    told["plan"]["nodes"] |= {f"node-{i}": [told["began"] + i, told["began"] + i + 3] for i in range(5000)}
+    told["events"] += [[told["began"] + i, "node_started", f"node-{i % 5000}", "attempt 1"] for i in range(10_000)]
+    edges = [PictureEdge(need, name) for name in told["nodes"] for need in told["nodes"][name]["needs"]]
+    boxes = tuple(PictureNode(name, "run", "succeeded", 0.5) for name in told["nodes"])
+    (tmp_path / "r.html").write_text(render(told, Picture("large", boxes, tuple(edges))))
+    assert (tmp_path / "r.html").stat().st_size < 5_000_000
+    with opened(browser, tmp_path / "r.html") as (page, wrong):
+        page.keyboard.press("/")
+        page.keyboard.type("node-4999")
+        assert rows(page) == ["node-4999"]
+        page.keyboard.press("Enter")
+        assert page.locator("#graph .n.it[data-node=node-4999]").is_visible()
+        assert wrong == []
