@@ -78,7 +78,7 @@ class Copy:
         return ended.returncode, [line.rstrip() for line in ended.stdout.splitlines()]
 
 
-SHOWING = ("README.md", "docs/scheduling.md")
+SHOWING = ("README.md", "docs/scheduling.md", "docs/graph.md")
 """The documents that show what commands print."""
 
 
