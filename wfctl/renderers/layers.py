@@ -40,13 +40,17 @@ LANES = 8
 SPARE = 2_000
 SWEEPS = 24
 """Most sweeps through the rows of one start; Gansner and others saw little gain from more."""
+STARTS = ((True, False), (False, True), (True, True), (False, False))
+"""From above or below, with means or medians. Each finds at times what others miss, but for large graphs two, or one,
+must do."""
 ROUNDS = 40
 """Most rounds in which neighbours in a row change places, after each sweep; hardly ever more than ten are of use."""
 STALE = 8
 """Sweeps without gain after which there will be none."""
-WORK = 500
-"""Elements and links that all sweeps together may look at, for each box and edge, MOST in all: seconds."""
-MOST = 5_000_000
+WORK = 400
+"""Elements and links that all sweeps together may look at, for each box and edge: LEAST is a tenth of a second
+in all, and MOST some seconds."""
+LEAST, MOST = 200_000, 5_000_000
 
 Point = tuple[int, int]
 
@@ -85,7 +89,7 @@ def layout(
     x, y, bands = [0] * len(widths), [0] * len(widths), [(0, 0)] * len(widths)
     routes_of: dict[tuple[int, int], list[Point]] = {}
     found = []
-    allowed = min(WORK * (len(widths) + len(pairs)), MOST)
+    allowed = min(max(WORK * (len(widths) + len(pairs)), LEAST), MOST)
     for boxes, own in _pieces(len(widths), pairs):
         at = {box: place for place, box in enumerate(boxes)}
         inner = [(at[source], at[target]) for source, target in own]
@@ -278,19 +282,19 @@ def _net(row_of: list[int], edges: list[tuple[int, int]]) -> _Net:
 def _untangle(net: _Net, work: int) -> int:
     """Put the elements of each row in an order in which few links cross; how many still do.
 
-    From two starts, depth first from above and from below, sweeps move each element to the mean place of its
+    From several starts, depth first from above or from below, sweeps move each element to the mean place of its
     neighbours, or to their median; then those side by side in a row change places while that helps. The best of all is
     kept, and its elements are sifted."""
     once = net.size + sum(map(len, net.below))
     best: list[list[int]] = []
     fewest = -1
-    for start in (True, False):
+    for start, median in STARTS:
         rows = _first_order(net, start)
         stale = 0
         for sweep in range(SWEEPS):
             loose = sweep % 4 < 2
             if sweep:
-                _sweep(net, rows, down=(sweep % 2 == 0) == start, median=not start, turn=loose)
+                _sweep(net, rows, down=(sweep % 2 == 0) == start, median=median, turn=loose)
             work -= 3 * once + _switch(net, rows, work // 2, loose=loose)
             count = _crossings(net, rows)
             stale += 1
