@@ -35,6 +35,8 @@ from math import isqrt
 from operator import itemgetter
 from typing import NamedTuple
 
+CLOSER = 60
+"""Boxes and edges that may be looked at to bring rows closer, for each box and edge."""
 LANES = 8
 """Rows that edges may pass with a place of their own there, for each box; SPARE more in all."""
 SPARE = 2_000
@@ -193,9 +195,9 @@ def _clean(route: list[Point]) -> list[Point]:
 def _rows(size: int, edges: list[tuple[int, int]]) -> list[int]:
     """The row of each box: as early as all it needs allows, then moved where that makes the edges shorter.
 
-    A box with more edges below than above is drawn down to them, one with more above up again. No such move makes the
-    sum of all lengths longer; the shortest sum is what Gansner and others find by a network simplex, at many times the
-    cost."""
+    A box with more edges below than above is drawn down to them, one with more above up again; then boxes that are held
+    together by edges from row to row are, as one. No such move makes the sum of all lengths longer. The shortest sum is
+    what Gansner and others find by a network simplex, at many times the cost; this comes near to it."""
     above: list[list[int]] = [[] for _ in range(size)]
     below: list[list[int]] = [[] for _ in range(size)]
     for source, target in edges:
@@ -219,8 +221,46 @@ def _rows(size: int, edges: list[tuple[int, int]]) -> list[int]:
         for i in order:
             if above[i] and len(above[i]) >= len(below[i]):
                 row[i] = max(row[j] for j in above[i]) + 1
+    left = CLOSER * (size + len(edges))
+    while left > 0:
+        before = sum(row)
+        for links, back, way in ((below, above, 1), (above, below, -1)):
+            for i in order if way < 0 else reversed(order):
+                left -= _draw(i, row, links, back, way, left)
+        if sum(row) == before:
+            break
     first = min(row)
     return [place - first for place in row]
+
+
+def _draw(start: int, row: list[int], ahead: list[list[int]], back: list[list[int]], way: int, most: int) -> int:
+    """Move a box, with those that it would push on the way, if more edges get shorter so than longer, as far as can be.
+    How many boxes and edges were looked at, `most` at most."""
+    if len(ahead[start]) <= len(back[start]) and all(row[j] != row[start] + way for j in ahead[start]):
+        return 1
+    moved = [start]
+    held = {start}
+    looked = 1
+    for i in moved:
+        looked += 1 + len(ahead[i]) + len(back[i])
+        if looked > most:
+            return looked
+        for j in ahead[i]:
+            if row[j] == row[i] + way and j not in held:
+                held.add(j)
+                moved.append(j)
+    gain, room = 0, 0
+    for i in moved:
+        for j in ahead[i]:
+            if j not in held:
+                gain += 1
+                free = way * (row[j] - row[i]) - 1
+                room = min(room, free) if room else free
+        gain -= sum(j not in held for j in back[i])
+    if gain > 0:
+        for i in moved:
+            row[i] += way * room
+    return looked
 
 
 class _Net(NamedTuple):
