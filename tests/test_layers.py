@@ -144,7 +144,7 @@ def test_when_edges_pass_too_many_rows_the_longest_share_a_lane_beside_all_boxes
 def test_sweeps_end_when_their_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     size, edges = graphs(300)["far"]
     best = layout([10] * size, [10] * size, edges).crossings
-    monkeypatch.setattr(layers, "WORK", 1)
+    monkeypatch.setattr(layers, "MOST", 1)
     assert layout([10] * size, [10] * size, edges).crossings > best
 
 

@@ -38,7 +38,7 @@ HIGH, LOW = 42, 28
 """Heights of a box with two lines, and with one."""
 
 _MARGIN = 16
-_HEAD = 54
+_HEAD = 60
 
 # Of each colour: fill, line and words by day, and by night.
 _COLORS = {
