@@ -1,6 +1,6 @@
 """Says how a command line may go on: verbs, options and their values, files, runs, nodes and params.
 
-Knows no shell, and neither plans nor replays a run: it looks at what lies in the files, and locks and writes nothing."""
+Knows no shell, and neither plans nor replays a run: it looks at what files hold, locks and writes nothing."""
 
 from __future__ import annotations
 
