@@ -272,3 +272,13 @@ def test_by_hand_one_may_go_back_once_more_than_the_workflow_does() -> None:
     run = simulate(data, fails={"x": [1, 1, 0]})
     assert ended(run) == ("failed", 1)
     assert ended(simulate(data, run=run, undo=AS_SAID, fails={"x": [1, 1, 0]})) == ("succeeded", 0)
+
+
+def test_a_path_through_a_node_that_was_skipped_holds_nothing_up() -> None:
+    other = needing("u", when="${{ false }}")
+    data = flow({"u": BACK, "w": BACK, "s": other, "v": needing("s", "w", trigger="any_succeeded", **BACK), "x": ["v"]})
+    run = simulate(data, fails={"x": 1}, undo_fails={"v.1": 1})
+    assert run.ended["s"].startswith("skipped")
+    assert (run.ended["u"], run.ended["w"], run.ended["v"]) == ("undone", "ok", "undo_failed")
+    assert run.state.undoing is not None
+    assert run.state.undoing.blocked == ["w"]

@@ -15,6 +15,7 @@ from wfctl.errors import Bug
 from wfctl.noderun import (
     CACHED,
     CANCELLED,
+    DONE,
     FINAL,
     SKIPPED,
     SUCCEEDED,
@@ -79,7 +80,7 @@ class Undoing:
         self._retries: list[tuple[float, str]] = []
         nodes = state.plan.nodes
         wanted = dict.fromkeys((*course.nodes, *course.remove))
-        self._order = rollback.Order(wanted, instances.points(nodes))
+        self._order = rollback.Order(wanted, instances.points(nodes), executed(state))
         self._left = set(wanted)
         self._queue.extend(self._order.ready())
         for name in wanted:
@@ -309,6 +310,19 @@ def _answer(planned: Planned, run: NodeRun) -> str:
     """How a node that has run is undone: by the steps that it had when it began, whatever the file says by now."""
     if run.undoable and run.undoable.get("steps"):
         return "steps"
+def _last(plan: Plan) -> frozenset[str]:
+    return frozenset(name for name, planned in plan.nodes.items() if planned.node.last)
+
+
+def executed(state: RunState) -> set[str]:
+    """The nodes through which a path of a run went: what was skipped, or never began, has handed nothing on."""
+    return {
+        name
+        for name, run in state.nodes.items()
+        if run.state is not SKIPPED and (run.started is not None or run.unknown or run.state in DONE)
+    }
+
+
     return "none" if planned.node.compensate == () else ""
 
 
