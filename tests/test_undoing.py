@@ -282,3 +282,12 @@ def test_a_path_through_a_node_that_was_skipped_holds_nothing_up() -> None:
     assert (run.ended["u"], run.ended["w"], run.ended["v"]) == ("undone", "ok", "undo_failed")
     assert run.state.undoing is not None
     assert run.state.undoing.blocked == ["w"]
+
+
+def test_what_was_interrupted_is_not_forgotten_where_the_run_ends_before_it_began_again() -> None:
+    data = flow({"a": BACK, "b": BACK}, concurrency=1)
+    run = simulate(data, seconds={"a": 5, "b": 5}, signals=[(2, 2)])
+    assert run.ended["a"].startswith("interrupted")
+    on = simulate(data, run=run, signals=[(0, 2)])
+    assert on.attempts == ["a/1"]
+    assert undone(simulate(data, run=on, undo=AS_SAID)) == ["a.1/1"]

@@ -306,10 +306,6 @@ def if_fails(plan: Plan, node: str) -> tuple[rollback.Scheme, rollback.Analysis]
     return rollback.choose(plan.rollback.strategy, None, case), analysis
 
 
-def _answer(planned: Planned, run: NodeRun) -> str:
-    """How a node that has run is undone: by the steps that it had when it began, whatever the file says by now."""
-    if run.undoable and run.undoable.get("steps"):
-        return "steps"
 def _last(plan: Plan) -> frozenset[str]:
     return frozenset(name for name, planned in plan.nodes.items() if planned.node.last)
 
@@ -327,13 +323,19 @@ def executed(state: RunState) -> set[str]:
 
 
 def touched(state: RunState) -> dict[str, rollback.Touched]:
+def _answer(planned: Planned, run: NodeRun) -> str:
+    """How a node that has run is undone: by the steps that it had when it began, whatever the file says by now."""
+    if run.undoable and run.undoable.get("steps"):
+        return "steps"
     """The nodes of a run as a rollback sees them."""
     found = {}
     for name, planned in state.plan.nodes.items():
         run, node = state.nodes[name], planned.node
         if planned.holds or node.section != "nodes" or run.state is SKIPPED or node.kind == "ask":
             continue
-        if (run.started is None and run.state is not CACHED) or run.state is UNDONE:
+        # What was interrupted, and has not begun anew, is not forgotten: it is still known how it is undone.
+        began = run.started is not None or run.state is CACHED or (run.unknown and bool(run.undoable))
+        if not began or run.state is UNDONE:
             continue
         was = SUCCEEDED if run.state in UNDOS else run.state
         found[name] = rollback.Touched(
