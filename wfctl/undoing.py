@@ -292,8 +292,10 @@ def if_fails(plan: Plan, node: str) -> tuple[rollback.Scheme, rollback.Analysis]
     """What would be undone if a node of a plan failed, after all that does not come after it had succeeded."""
     before = instances.points(plan.nodes)
     works = {n: one for n, one in plan.nodes.items() if not one.holds and one.node.section == "nodes"}
-    nodes = {n: rollback.Touched(state="succeeded", **said(one)) for n, one in works.items() if one.node.kind != "ask"}
+    nodes = {n: rollback.Touched(state="succeeded", **said(one)) for n, one in works.items()}
     nodes = rollback.if_fails(node, nodes, before)
+    answered = [n for n in nodes if works[n].node.kind == "ask" and n != node]
+    nodes = {n: one for n, one in nodes.items() if works[n].node.kind != "ask"}
     checkpoints = {n: one.place for n, one in nodes.items() if n != node and works[n].node.checkpoint is not None}
     analysis = rollback.analyse(nodes, before)
     case = rollback.Case(
@@ -302,6 +304,8 @@ def if_fails(plan: Plan, node: str) -> tuple[rollback.Scheme, rollback.Analysis]
         analysis=analysis,
         checkpoints=checkpoints,
         max_restarts=plan.rollback.max_restarts,
+        answered=answered,
+        last=_last(plan),
     )
     return rollback.choose(plan.rollback.strategy, None, case), analysis
 
@@ -319,14 +323,14 @@ def executed(state: RunState) -> set[str]:
     }
 
 
-    return "none" if planned.node.compensate == () else ""
-
-
-def touched(state: RunState) -> dict[str, rollback.Touched]:
 def _answer(planned: Planned, run: NodeRun) -> str:
     """How a node that has run is undone: by the steps that it had when it began, whatever the file says by now."""
     if run.undoable and run.undoable.get("steps"):
         return "steps"
+    return "none" if planned.node.compensate == () else ""
+
+
+def touched(state: RunState) -> dict[str, rollback.Touched]:
     """The nodes of a run as a rollback sees them."""
     found = {}
     for name, planned in state.plan.nodes.items():
@@ -396,6 +400,8 @@ def scheme_of(plan: Plan, state: RunState, by_hand: str) -> tuple[rollback.Schem
         restarts=state.restarts,
         # A person may go back once more than the workflow would by itself.
         max_restarts=max(plan.rollback.max_restarts, state.restarts + 1 if by_hand else 0),
+        answered=[n for n, one in plan.nodes.items() if one.node.kind == "ask" and state.nodes[n].state is SUCCEEDED],
+        last=_last(plan),
     )
     wanted = None if by_hand == AS_SAID else by_hand or None
     said = plan.rollback.strategy
