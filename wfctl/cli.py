@@ -731,7 +731,9 @@ def _show_undo(document: Any, json: bool) -> None:
     from wfctl.screen import Screen
 
     screen = Screen.of(sys.stdout)
-    _print(preview(document, width=screen.width, color=screen.color, unicode=screen.unicode))
+    # Who reads it in a file or through a pipe wants to see all that would be done.
+    whole = not (sys.stdout and sys.stdout.isatty()) and not os.environ.get("COLUMNS")
+    _print(preview(document, width=screen.width, color=screen.color, unicode=screen.unicode, whole=whole))
 
 
 def _show_explanation(document: Any, json: bool) -> None:

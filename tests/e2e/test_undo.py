@@ -410,3 +410,17 @@ def test_flows_as_we_want_to_write_them_load_and_are_drawn(shared: Path, wfctl: 
     for words in (("validate",), ("graph",), ("plan", *FLOWS[name])):
         ended = wfctl(words[0], str(flow), *words[1:])
         assert ended.returncode == 0, ended.stderr
+
+
+def test_the_commands_of_a_preview_are_whole_where_no_screen_is_too_narrow_for_them(flow: Flow, wfctl: Command) -> None:
+    long = "echo " + " ".join(f"word{n}" for n in range(40))
+    flow(f"""
+        nodes:
+          a: {{run: "true", compensate: [{{run: "{long}"}}]}}
+          fails: {{run: "false", needs: [a]}}
+    """)
+    words = ("plan", "flow.yaml", "--if-fails", "fails")
+    assert long in wfctl(*words).stdout
+    assert long not in wfctl(*words, env={"COLUMNS": "80"}).stdout
+    wfctl("run", "flow.yaml", "--until", "a")
+    assert long in wfctl("rollback", "last", "--dry-run").stdout
