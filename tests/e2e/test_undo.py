@@ -424,3 +424,20 @@ def test_the_commands_of_a_preview_are_whole_where_no_screen_is_too_narrow_for_t
     assert long not in wfctl(*words, env={"COLUMNS": "80"}).stdout
     wfctl("run", "flow.yaml", "--until", "a")
     assert long in wfctl("rollback", "last", "--dry-run").stdout
+
+
+def test_a_failure_of_what_holds_others_names_them(flow: Flow, wfctl: Command) -> None:
+    flow("""
+        nodes:
+          g:
+            nodes: {x: {run: "true", compensate: [{run: "true"}]}, y: {run: "true"}}
+        finally: {f: {run: "true"}}
+    """)
+    of_group = wfctl("plan", "flow.yaml", "--if-fails", "g")
+    assert (of_group.returncode, of_group.stderr) == (
+        2, 'wfctl: --if-fails: "g" fails by what it holds; name one of that: g.x, g.y\n'
+    )  # fmt: skip
+    of_last = wfctl("plan", "flow.yaml", "--if-fails", "f")
+    assert of_last.stderr == (
+        'wfctl: --if-fails: nothing is undone because of "f", which is in finally: that comes after the undoing\n'
+    )
