@@ -441,3 +441,41 @@ def test_a_failure_of_what_holds_others_names_them(flow: Flow, wfctl: Command) -
     assert of_last.stderr == (
         'wfctl: --if-fails: nothing is undone because of "f", which is in finally: that comes after the undoing\n'
     )
+
+
+def test_a_step_has_done_its_work_though_it_prints_a_secret(
+    tmp_path: Path, flow: Flow, wfctl: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "hunter2-hunter2")
+    flow("""
+        secrets: [TOKEN]
+        rollback: {retry: {attempts: 1}}
+        nodes:
+          a:
+            run: "true"
+            secrets: [TOKEN]
+            compensate: [{run: 'echo gone >> world; echo "$TOKEN"', stdout: text}]
+          fails: {run: "false", needs: [a]}
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 3
+    assert (tmp_path / "world").read_text() == "gone\n"
+    kept = [path for path in (tmp_path / ".wfctl").rglob("*") if path.is_file()]
+    assert not [path for path in kept if b"hunter2" in path.read_bytes()]
+
+
+def test_a_step_that_is_judged_by_an_output_with_a_secret_has_failed(
+    flow: Flow, wfctl: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "hunter2-hunter2")
+    flow("""
+        secrets: [TOKEN]
+        rollback: {retry: {attempts: 1}}
+        nodes:
+          a:
+            run: "true"
+            secrets: [TOKEN]
+            compensate: [{run: 'echo "$TOKEN"', stdout: text, expect: "${{ output != 'bad' }}"}]
+          fails: {run: "false", needs: [a]}
+    """)
+    ended = wfctl("run", "flow.yaml")
+    assert (ended.returncode, 'held the secret "TOKEN"' in ended.stderr) == (4, True)
