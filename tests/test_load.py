@@ -301,3 +301,15 @@ def test_reading_costs_the_c_parser_alone_and_one_pass(document: Write) -> None:
 
     tree.Builder("f.yaml", text.encode(), counted).build()  # type: ignore[arg-type]
     assert asked == 1
+
+
+def test_what_no_step_of_an_undo_can_say_is_told_with_the_way_out(document: Write) -> None:
+    def of(compensate: str) -> list[str]:
+        return told(document, f"version: 1\nnodes:\n  a: {{run: x, compensate: {compensate}}}\n")
+
+    at = "f.yaml:3:37: nodes.a.compensate[0]"
+    order = "steps are done one after the other, as they stand in the list; leave it out"
+    assert of("[{run: y, needs: [b]}]") == [f'{at}: unknown key "needs"; {order}']
+    ended = "a step is done when all that it has started has ended; leave it out"
+    assert of("[{run: y, detach: true}]") == [f'{at}: unknown key "detach"; {ended}']
+    assert of("[]") == ["f.yaml:3:27: nodes.a.compensate: must not be empty; say none where there is nothing to undo"]

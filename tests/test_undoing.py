@@ -10,6 +10,7 @@ import pytest
 
 from tests.helpers.simulate import CrashAt, Simulated, flow, simulate
 from wfctl import events as ev
+from wfctl.jobs import Answer
 from wfctl.undoing import AS_SAID
 
 STEP = {"run": "undo"}
@@ -272,3 +273,36 @@ def test_by_hand_one_may_go_back_once_more_than_the_workflow_does() -> None:
     run = simulate(data, fails={"x": [1, 1, 0]})
     assert ended(run) == ("failed", 1)
     assert ended(simulate(data, run=run, undo=AS_SAID, fails={"x": [1, 1, 0]})) == ("succeeded", 0)
+
+
+def test_a_path_through_a_node_that_was_skipped_holds_nothing_up() -> None:
+    other = needing("u", when="${{ false }}")
+    data = flow({"u": BACK, "w": BACK, "s": other, "v": needing("s", "w", trigger="any_succeeded", **BACK), "x": ["v"]})
+    run = simulate(data, fails={"x": 1}, undo_fails={"v.1": 1})
+    assert run.ended["s"].startswith("skipped")
+    assert (run.ended["u"], run.ended["w"], run.ended["v"]) == ("undone", "ok", "undo_failed")
+    assert run.state.undoing is not None
+    assert run.state.undoing.blocked == ["w"]
+
+
+def test_what_was_interrupted_is_not_forgotten_where_the_run_ends_before_it_began_again() -> None:
+    data = flow({"a": BACK, "b": BACK}, concurrency=1)
+    run = simulate(data, seconds={"a": 5, "b": 5}, signals=[(2, 2)])
+    assert run.ended["a"].startswith("interrupted")
+    on = simulate(data, run=run, signals=[(0, 2)])
+    assert on.attempts == ["a/1"]
+    assert undone(simulate(data, run=on, undo=AS_SAID)) == ["a.1/1"]
+
+
+def test_partial_takes_an_answer_for_an_end_and_none_that_comes_last_in_a_sub_workflow() -> None:
+    ask = {"ask": {"message": "fine?", "choices": ["yes", "no"]}}
+    data = flow({"a": BACK, "ok": needing("a", **ask), "b": BACK, "x": ["b"]}, rollback={"strategy": "partial"})
+    given = [Answer(node="ok", choice="yes", by="me")]
+    run = simulate(data, fails={"x": 1}, seconds={"x": 9}, answers=lambda state: given if state.asking else [])
+    assert run.ended["ok"] == "ok"
+    assert undone(run) == ["b.1/1"]
+    inner = {**flow({"i": BACK, "j": ["i"]}), "finally": {"f": {"run": "tell"}}}
+    outer = flow({"g": {"workflow": "sub.yaml"}}, rollback={"strategy": "partial"})
+    run = simulate(outer, fails={"g.j": 1}, files={"sub.yaml": inner})
+    assert run.ended["g.f"] == "ok"
+    assert undone(run) == ["g.i.1/1"]

@@ -628,12 +628,18 @@ def if_fails(asked: Asked, store: Store, node: str) -> dict[str, Any]:
     opened = flow.read(asked.file, asked.settings)
     plan = _foreseen(flow.planned(opened, _request(opened, asked, _variables(asked.env_file), store)), store).plan
     planned = plan.nodes.get(node)
-    if planned is None or planned.holds or planned.node.section == "finally":
+    if planned is None:
         from wfctl.errors import nearest
 
         hint = nearest(node, plan.nodes) or "`wfctl graph` shows the nodes"
-        what = "no node named" if planned is None else "nothing is undone because of"
-        raise UsageError(f'--if-fails: {what} "{node}"; {hint if planned is None else "name a node that does work"}')
+        raise UsageError(f'--if-fails: no node named "{node}"; {hint}')
+    if planned.node.section == "finally":
+        why = "which is in finally: that comes after the undoing"
+        raise UsageError(f'--if-fails: nothing is undone because of "{node}", {why}')
+    if planned.holds:
+        inside = ", ".join(planned.children[:5]) + (", …" if len(planned.children) > 5 else "")
+        hint = f"; name one of that: {inside}" if inside else ""
+        raise UsageError(f'--if-fails: "{node}" fails by what it holds{hint}')
     return history.undo_document(plan, *undoing.if_fails(plan, node))
 
 

@@ -16,7 +16,7 @@ cli = typer.Typer(
     name="wfctl",
     help="Run a DAG described in one YAML file, on this machine.",
     no_args_is_help=True,
-    add_completion=True,
+    add_completion=False,  # the verb `completion` does it, faster, and evaluates nothing
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -573,6 +573,25 @@ def schema() -> None:
 
 
 @cli.command()
+def completion(
+    shell: Annotated[str, typer.Argument(metavar="SHELL", help="bash, zsh or fish.", show_default=False)],
+) -> None:
+    """Print the script by which a shell completes what is typed.
+
+    \b
+    bash:  echo 'eval "$(wfctl completion bash)"' >> ~/.bashrc
+    zsh:   echo 'eval "$(wfctl completion zsh)"' >> ~/.zshrc     (below compinit)
+    fish:  wfctl completion fish > ~/.config/fish/completions/wfctl.fish
+    """
+    from wfctl.completers import SHELLS
+    from wfctl.errors import nearest
+
+    if shell not in SHELLS:
+        _fail(f'no completion for "{shell}"; {nearest(shell, SHELLS) or "there are " + ", ".join(SHELLS)}')
+    typer.echo(SHELLS[shell], nl=False)
+
+
+@cli.command()
 def clean(
     ctx: typer.Context,
     older_than: Annotated[
@@ -787,7 +806,9 @@ def _show_undo(document: Any, json: bool) -> None:
     from wfctl.screen import Screen
 
     screen = Screen.of(sys.stdout)
-    _print(preview(document, width=screen.width, color=screen.color, unicode=screen.unicode))
+    # Who reads it in a file or through a pipe wants to see all that would be done.
+    whole = not (sys.stdout and sys.stdout.isatty()) and not os.environ.get("COLUMNS")
+    _print(preview(document, width=screen.width, color=screen.color, unicode=screen.unicode, whole=whole))
 
 
 def _show_explanation(document: Any, json: bool) -> None:
@@ -860,6 +881,17 @@ def main() -> int:
     except Exception as error:
         code = _explain(error)
     return int(code or 0)
+
+
+def grammar(words: Iterable[str]) -> Any:
+    """The command, for completion: with that verb alone that is among the words, where one is."""
+    from typer.main import get_command
+
+    said = set(words)
+    verbs = [verb for verb in cli.registered_commands if verb.callback and verb.callback.__name__ in said]
+    if verbs and cache.info.name not in said:
+        cli.registered_commands, cli.registered_groups = verbs, []
+    return get_command(cli)
 
 
 def _no_verb(word: str, verbs: Iterable[str]) -> NoReturn:

@@ -482,8 +482,10 @@ def conclude_undo(
     step: Node, names: Callable[[], Mapping[str, object]], completion: Completion, left: Leavings
 ) -> tuple[str, str]:
     """Why a try of a step, or what is to prove that it worked, has failed, as a fixed word and as text; both empty for
-    success."""
+    success. What a step prints is not recorded: that a secret was in it is no failure, unless `expect` judges by it."""
     code = completion.code if completion.ending is not Ending.KILLED else 128 + (completion.code or 0)
+    if left.reason == "secret" and not any(r.path[0] == "output" for r in expr.references_of(step.expect)):
+        left = replace(left, error="")
 
     def after(error: str) -> dict[str, object]:
         return {**names(), "output": left.output, "exit_code": code, "error": error}

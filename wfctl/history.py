@@ -5,7 +5,7 @@ Drives nothing and writes nothing."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -305,16 +305,20 @@ def document(record: Record) -> dict[str, Any]:
 
 def undo_preview(record: Record, strategy: str) -> dict[str, Any]:
     """`rollback --dry-run --json`: what would be undone of a run as it stands, in which order, and how."""
-    from wfctl.undoing import scheme_of
+    from wfctl.undoing import executed, scheme_of
 
-    return {"run": record.folder.id, **undo_document(record.plan, *scheme_of(record.plan, record.state, strategy))}
+    found = scheme_of(record.plan, record.state, strategy)
+    return {"run": record.folder.id, **undo_document(record.plan, *found, executed(record.state))}
 
 
-def undo_document(plan: Plan, scheme: Scheme, analysis: Analysis) -> dict[str, Any]:
-    """A rollback that is not begun: its strategy and why, what was touched, and the waves in which nodes are undone."""
+def undo_document(
+    plan: Plan, scheme: Scheme, analysis: Analysis, executed: Collection[str] | None = None
+) -> dict[str, Any]:
+    """A rollback that is not begun: its strategy and why, what was touched, and the waves in which nodes are undone, by
+    what was `executed`, or all of it."""
     from wfctl import exhibit, instances, rollback
 
-    order = rollback.Order(dict.fromkeys((*scheme.undo, *scheme.remove)), instances.points(plan.nodes))
+    order = rollback.Order(dict.fromkeys((*scheme.undo, *scheme.remove)), instances.points(plan.nodes), executed)
 
     def undo(name: str) -> dict[str, Any]:
         return {"node": name, "steps": exhibit.undo(plan, plan.nodes[name]) if name in scheme.undo else []}

@@ -175,8 +175,11 @@ def held_by(folder: RunFolder) -> bool:
 
 def holder(folder: RunFolder) -> Holder | None:
     """The live process that drives the run; None when nobody does, or it cannot be told."""
-    if not held_by(folder):
-        return None
+    return signer(folder) if held_by(folder) else None
+
+
+def signer(folder: RunFolder) -> Holder | None:
+    """The live process that has last taken the lock, which it may have let go by now. Takes no lock itself."""
     try:
         pid, started = content(folder.lock, 1024).decode("ascii").split()
         # A pid alone is never trusted: it may be a stranger's by now.

@@ -18,6 +18,7 @@ from wfctl.noderun import (
     RUNNING,
     SKIPPED,
     TIMED_OUT,
+    UNDONE,
     WAITING_INPUT,
     NodeRun,
 )  # fmt: skip
@@ -95,12 +96,20 @@ def forget(state: RunState, asked: set[str], finally_only: bool) -> None:
 
 def _fresh(run: NodeRun) -> NodeRun:
     """The node as it begins anew."""
-    fresh = NodeRun(run.attempt, run.unknown)
-    fresh.prepared = run.prepared
+    fresh = _remembering(run, run.unknown)
     if run.state is INTERRUPTED:
         # The attempt counts for its number, not for `retry.attempts`: nothing of the work failed.
         fresh.tries = max(0, run.tries - 1)
         fresh.first_started = run.first_started if fresh.tries else None
+    return fresh
+
+
+def _remembering(run: NodeRun, unknown: bool) -> NodeRun:
+    """A new one that knows what an earlier attempt may have left, and how that is undone."""
+    fresh = NodeRun(run.attempt, unknown)
+    fresh.prepared = run.prepared
+    if unknown and run.state is not UNDONE:
+        fresh.undoable = run.undoable
     return fresh
 
 
@@ -140,9 +149,7 @@ def carried_over(before: Plan, plan: Plan, old: Mapping[str, NodeRun]) -> dict[s
         inside = planned.parent is not None and nodes[planned.parent].state in DONE
         stands = run.state is WAITING_INPUT and name not in others and before.nodes[name].node.body == planned.node.body
         if not stays and not stands and not (inside and run.state in FINAL):
-            fresh = NodeRun(run.attempt, run.unknown or run.state is RUNNING)
-            fresh.prepared = run.prepared
-            run = fresh
+            run = _remembering(run, run.unknown or run.state is RUNNING)
         nodes[name] = run
     return nodes
 

@@ -135,6 +135,10 @@ class Case:
     checkpoints: Mapping[str, int]
     restarts: int = 0
     max_restarts: int = 1
+    answered: Collection[str] = ()
+    """Questions that were answered so that the run could go on: there is nothing to undo, but they can be an end."""
+    last: Collection[str] = ()
+    """The `finally` of sub-workflows: it comes however the rest went, and is no end of that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +168,11 @@ def _partial(case: Case) -> Scheme:
     after = graph.successors(case.before)
     leads: dict[str, bool] = {}  # whether another node comes after a point
     for point in reversed(graph.order(case.before)):
-        leads[point] = any(leads[other] or _works(other, case.before) for other in after[point])
-    ends = [n for n, one in case.nodes.items() if not leads[n] and one.state in ("succeeded", "cached")]
+        leads[point] = any(
+            leads[other] or (_works(other, case.before) and other not in case.last) for other in after[point]
+        )
+    reached = [n for n, one in case.nodes.items() if one.state in ("succeeded", "cached") and n not in case.last]
+    ends = [name for name in (*reached, *case.answered) if not leads[name]]
     stands = _reached(ends, case.before)
     return Scheme(strategy="partial", undo=tuple(n for n in case.analysis.with_steps if n not in stands))
 

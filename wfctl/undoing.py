@@ -15,6 +15,7 @@ from wfctl.errors import Bug
 from wfctl.noderun import (
     CACHED,
     CANCELLED,
+    DONE,
     FINAL,
     SKIPPED,
     SUCCEEDED,
@@ -79,7 +80,7 @@ class Undoing:
         self._retries: list[tuple[float, str]] = []
         nodes = state.plan.nodes
         wanted = dict.fromkeys((*course.nodes, *course.remove))
-        self._order = rollback.Order(wanted, instances.points(nodes))
+        self._order = rollback.Order(wanted, instances.points(nodes), executed(state))
         self._left = set(wanted)
         self._queue.extend(self._order.ready())
         for name in wanted:
@@ -291,8 +292,10 @@ def if_fails(plan: Plan, node: str) -> tuple[rollback.Scheme, rollback.Analysis]
     """What would be undone if a node of a plan failed, after all that does not come after it had succeeded."""
     before = instances.points(plan.nodes)
     works = {n: one for n, one in plan.nodes.items() if not one.holds and one.node.section == "nodes"}
-    nodes = {n: rollback.Touched(state="succeeded", **said(one)) for n, one in works.items() if one.node.kind != "ask"}
+    nodes = {n: rollback.Touched(state="succeeded", **said(one)) for n, one in works.items()}
     nodes = rollback.if_fails(node, nodes, before)
+    answered = [n for n in nodes if works[n].node.kind == "ask" and n != node]
+    nodes = {n: one for n, one in nodes.items() if works[n].node.kind != "ask"}
     checkpoints = {n: one.place for n, one in nodes.items() if n != node and works[n].node.checkpoint is not None}
     analysis = rollback.analyse(nodes, before)
     case = rollback.Case(
@@ -301,8 +304,23 @@ def if_fails(plan: Plan, node: str) -> tuple[rollback.Scheme, rollback.Analysis]
         analysis=analysis,
         checkpoints=checkpoints,
         max_restarts=plan.rollback.max_restarts,
+        answered=answered,
+        last=_last(plan),
     )
     return rollback.choose(plan.rollback.strategy, None, case), analysis
+
+
+def _last(plan: Plan) -> frozenset[str]:
+    return frozenset(name for name, planned in plan.nodes.items() if planned.node.last)
+
+
+def executed(state: RunState) -> set[str]:
+    """The nodes through which a path of a run went: what was skipped, or never began, has handed nothing on."""
+    return {
+        name
+        for name, run in state.nodes.items()
+        if run.state is not SKIPPED and (run.started is not None or run.unknown or run.state in DONE)
+    }
 
 
 def _answer(planned: Planned, run: NodeRun) -> str:
@@ -319,7 +337,9 @@ def touched(state: RunState) -> dict[str, rollback.Touched]:
         run, node = state.nodes[name], planned.node
         if planned.holds or node.section != "nodes" or run.state is SKIPPED or node.kind == "ask":
             continue
-        if (run.started is None and run.state is not CACHED) or run.state is UNDONE:
+        # What was interrupted, and has not begun anew, is not forgotten: it is still known how it is undone.
+        began = run.started is not None or run.state is CACHED or (run.unknown and bool(run.undoable))
+        if not began or run.state is UNDONE:
             continue
         was = SUCCEEDED if run.state in UNDOS else run.state
         found[name] = rollback.Touched(
@@ -380,6 +400,8 @@ def scheme_of(plan: Plan, state: RunState, by_hand: str) -> tuple[rollback.Schem
         restarts=state.restarts,
         # A person may go back once more than the workflow would by itself.
         max_restarts=max(plan.rollback.max_restarts, state.restarts + 1 if by_hand else 0),
+        answered=[n for n, one in plan.nodes.items() if one.node.kind == "ask" and state.nodes[n].state is SUCCEEDED],
+        last=_last(plan),
     )
     wanted = None if by_hand == AS_SAID else by_hand or None
     said = plan.rollback.strategy

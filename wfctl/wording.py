@@ -121,7 +121,8 @@ def _problem(error: SchemaError, where: Where, ours: Mapping[str, object] | None
     if name in _LIMITS:
         return Problem(where, _LIMITS[name].format(shown(limit), shown(value)))
     if name in ("minItems", "minProperties", "minLength") and limit == 1:
-        return Problem(where, "must not be empty")
+        hint = "say none where there is nothing to undo" if where[-1:] == ("compensate",) else ""
+        return Problem(where, "must not be empty", hint)
     if name == "uniqueItems" and isinstance(value, list):
         seen: set[str] = set()
         twice = next((text for text in map(shown, value) if text in seen or seen.add(text)), "")  # type: ignore[func-returns-value]
@@ -177,14 +178,18 @@ def _unknown_keys(
     for key in error.kind.value:
         hint = _nearest(key, tuple(known))
         meant = hint.split('"')[1] if hint else ""
-        if "compensate" in where and key in _OF_THE_NODE:
-            hint = "a step has that of the node which it undoes; say it there"
+        if "compensate" in where and key in _NOT_OF_A_STEP:
+            hint = _NOT_OF_A_STEP[key]
         if not hint and 0 < len(known) <= 10:
             hint = f"there are {', '.join(known)}"
         yield Problem((*where, key), f"unknown key {shown(key)}", hint, key=True, path=dotted(where)), meant
 
 
-_OF_THE_NODE = ("env", "secrets", "cwd")
+_NOT_OF_A_STEP = {
+    **dict.fromkeys(("env", "secrets", "cwd"), "a step has that of the node which it undoes; say it there"),
+    "needs": "steps are done one after the other, as they stand in the list; leave it out",
+    "detach": "a step is done when all that it has started has ended; leave it out",
+}
 
 
 @functools.cache

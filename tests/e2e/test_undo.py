@@ -410,3 +410,72 @@ def test_flows_as_we_want_to_write_them_load_and_are_drawn(shared: Path, wfctl: 
     for words in (("validate",), ("graph",), ("plan", *FLOWS[name])):
         ended = wfctl(words[0], str(flow), *words[1:])
         assert ended.returncode == 0, ended.stderr
+
+
+def test_the_commands_of_a_preview_are_whole_where_no_screen_is_too_narrow_for_them(flow: Flow, wfctl: Command) -> None:
+    long = "echo " + " ".join(f"word{n}" for n in range(40))
+    flow(f"""
+        nodes:
+          a: {{run: "true", compensate: [{{run: "{long}"}}]}}
+          fails: {{run: "false", needs: [a]}}
+    """)
+    words = ("plan", "flow.yaml", "--if-fails", "fails")
+    assert long in wfctl(*words).stdout
+    assert long not in wfctl(*words, env={"COLUMNS": "80"}).stdout
+    wfctl("run", "flow.yaml", "--until", "a")
+    assert long in wfctl("rollback", "last", "--dry-run").stdout
+
+
+def test_a_failure_of_what_holds_others_names_them(flow: Flow, wfctl: Command) -> None:
+    flow("""
+        nodes:
+          g:
+            nodes: {x: {run: "true", compensate: [{run: "true"}]}, y: {run: "true"}}
+        finally: {f: {run: "true"}}
+    """)
+    of_group = wfctl("plan", "flow.yaml", "--if-fails", "g")
+    assert (of_group.returncode, of_group.stderr) == (
+        2, 'wfctl: --if-fails: "g" fails by what it holds; name one of that: g.x, g.y\n'
+    )  # fmt: skip
+    of_last = wfctl("plan", "flow.yaml", "--if-fails", "f")
+    assert of_last.stderr == (
+        'wfctl: --if-fails: nothing is undone because of "f", which is in finally: that comes after the undoing\n'
+    )
+
+
+def test_a_step_has_done_its_work_though_it_prints_a_secret(
+    tmp_path: Path, flow: Flow, wfctl: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "hunter2-hunter2")
+    flow("""
+        secrets: [TOKEN]
+        rollback: {retry: {attempts: 1}}
+        nodes:
+          a:
+            run: "true"
+            secrets: [TOKEN]
+            compensate: [{run: 'echo gone >> world; echo "$TOKEN"', stdout: text}]
+          fails: {run: "false", needs: [a]}
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 3
+    assert (tmp_path / "world").read_text() == "gone\n"
+    kept = [path for path in (tmp_path / ".wfctl").rglob("*") if path.is_file()]
+    assert not [path for path in kept if b"hunter2" in path.read_bytes()]
+
+
+def test_a_step_that_is_judged_by_an_output_with_a_secret_has_failed(
+    flow: Flow, wfctl: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "hunter2-hunter2")
+    flow("""
+        secrets: [TOKEN]
+        rollback: {retry: {attempts: 1}}
+        nodes:
+          a:
+            run: "true"
+            secrets: [TOKEN]
+            compensate: [{run: 'echo "$TOKEN"', stdout: text, expect: "${{ output != 'bad' }}"}]
+          fails: {run: "false", needs: [a]}
+    """)
+    ended = wfctl("run", "flow.yaml")
+    assert (ended.returncode, 'held the secret "TOKEN"' in ended.stderr) == (4, True)

@@ -14,8 +14,10 @@ SHOWN = 12
 """Names of a list that are shown; of the others, how many there are."""
 
 
-def preview(document: Mapping[str, Any], *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
-    """`rollback --dry-run`, and `plan --if-fails`, for people."""
+def preview(
+    document: Mapping[str, Any], *, width: int = 80, color: bool = False, unicode: bool = True, whole: bool = False
+) -> str:
+    """`rollback --dry-run`, and `plan --if-fails`, for people. With `whole` no command is cut at the width."""
     pen = Pen(max(width, 40), color, unicode)
     lines = [*_analysis(document, pen), ""]
     if not document["order"]:
@@ -23,7 +25,7 @@ def preview(document: Mapping[str, Any], *, width: int = 80, color: bool = False
     for number, wave in enumerate(document["order"], 1):
         for one in wave:
             lines.append(f"  {number:>2}. {pen.paint(pen.safe(one['node']), 'bold')}")
-            lines += [f"        {pen.clip(step, pen.width - 8)}" for step in one["steps"]]
+            lines += [f"        {pen.safe(step) if whole else pen.clip(step, pen.width - 8)}" for step in one["steps"]]
             if one["node"] in document["remove"]:
                 lines.append("        what it wrote is removed, unless it was there before or was changed since")
     lines += ["", f"then: {THEN[document['then']]}"]
