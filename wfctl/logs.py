@@ -51,10 +51,10 @@ def peek(folder: RunFolder, node: str, attempt: int | str, lines: int, mask: Mas
     return found[::-1]
 
 
-def _end(folder: RunFolder, node: str, attempt: int | str, most: int) -> tuple[bytes, bool]:
+def _end(folder: RunFolder, node: str, attempt: int | str, most: int, suffix: str = "log") -> tuple[bytes, bool]:
     """The last bytes of a log, and whether that is all of it."""
     try:
-        with open(journal.open_file(folder.path / history.log_name(node, attempt)), "rb") as file:
+        with open(journal.open_file(folder.path / history.log_name(node, attempt, suffix)), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(0, size - most))
             return file.read(most), size <= most
@@ -68,14 +68,8 @@ def last_part(folder: RunFolder, node: str, attempt: int, most: int) -> tuple[li
     found: list[str] = []
     whole = True
     for suffix in ("log", "out"):
-        try:
-            with open(journal.open_file(folder.path / history.log_name(node, attempt, suffix)), "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                file.seek(max(0, size - most))
-                content = file.read(most)
-        except OSError:
-            continue
-        if size > most:
+        content, all_of_it = _end(folder, node, attempt, most, suffix)
+        if not all_of_it:
             content, whole = content.partition(b"\n")[2] or content, False
         found += [line.decode("utf-8", "surrogateescape") for line in content.splitlines()]
     return found, whole
@@ -135,12 +129,12 @@ def ends(
         if seals.is_open(record, node, attempt) and (mask := seals.mask(node)) is None:
             continue
         for path in _files(record.folder, node, attempt):
-            yield attempt, *_end(path, lines, most, mask)
+            yield attempt, *_excerpt(path, lines, most, mask)
     for path in _of_undo(record, node):
-        yield 0, *_end(path, lines, most, None)
+        yield 0, *_excerpt(path, lines, most, None)
 
 
-def _end(path: str, lines: int, most: int, mask: Mask | None) -> tuple[str, int, str, bool]:
+def _excerpt(path: str, lines: int, most: int, mask: Mask | None) -> tuple[str, int, str, bool]:
     with _opened(path) as file:
         size = whole = os.fstat(file.fileno()).st_size
         if mask is None:
