@@ -310,7 +310,8 @@ def watched(bench: Bench, name: str) -> list[Result]:
     folder = bench.place(name, flows.workflow(flows.wide(bench.size(10_000))))
     live = bench.ours(folder, "run", "flow.yaml", "-j", "4", fresh=[".wfctl"])
     with open(bench.programs[US]) as script:
-        python = script.readline().removeprefix("#!").strip()
+        first = script.readline().removeprefix("#!").strip()
+    python = first if "python" in Path(first).name else sys.executable  # a long path is not written there
     blind = replace(live, argv=(python, "-c", BLIND))
     watched = replace(live, environ=TERMINAL, on_terminal=True)
     seen = [(watched.alone(), blind.alone()) for _ in range(bench.rounds)]
