@@ -4,7 +4,7 @@ Knows nothing of widths and colours of a terminal."""
 
 from __future__ import annotations
 
-from wfctl.renderers.picture import Picture, PictureNode, arrows
+from wfctl.renderers.picture import Picture, PictureNode, arrows, path_arrows
 from wfctl.renderers.text import duration, look, safe
 
 _FILLS = {
@@ -22,7 +22,7 @@ _PLAIN = ("#ffffff", "#57606a")
 
 def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
     """The picture as a `digraph`, left to right. Edges through files are dashed, the critical path is bold."""
-    critical = {node.id for node in picture.nodes if node.critical}
+    critical = path_arrows(picture)
     lines = [
         f"digraph {_quote(picture.title)} {{",
         '  graph [rankdir=LR, nodesep=0.25, ranksep=0.5, fontname="Helvetica"]',
@@ -35,7 +35,7 @@ def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: b
         lines += ["  subgraph cluster_finally {", '    graph [label="finally", style="rounded,dashed"]']
         lines += [*(f"    {_box(node)}" for node in last), "  }"]
     for (source, target), file in arrows(picture).items():
-        more = [*(["style=dashed"] if file else []), *(["penwidth=2"] if {source, target} <= critical else [])]
+        more = [*(["style=dashed"] if file else []), *(["penwidth=2"] if (source, target) in critical else [])]
         lines.append(f"  {_quote(source)} -> {_quote(target)}" + (f" [{', '.join(more)}]" if more else ""))
     return "\n".join([*lines, "}"]) + "\n"
 

@@ -22,7 +22,7 @@ from math import sqrt
 from typing import NamedTuple
 
 from wfctl.renderers.layers import Point, layout
-from wfctl.renderers.picture import Picture, PictureNode, Section, arrows, web
+from wfctl.renderers.picture import Picture, PictureNode, Section, arrows, path_arrows, web
 from wfctl.renderers.text import clip, duration, look, plural, safe, state_word, width_of
 
 BLOCK = 12
@@ -113,7 +113,7 @@ def drawing(picture: Picture) -> str:
 
 def _svg(picture: Picture, *, heading: bool, own_style: bool) -> str:
     body: list[str] = []
-    critical = {node.id for node in picture.nodes if node.critical}
+    critical = path_arrows(picture)
     files = arrows(picture)
     wide, top = 0, _HEAD if heading else _MARGIN
     sections: tuple[Section, ...] = ("nodes", "finally")
@@ -250,7 +250,7 @@ def _section(
     section: Section,
     left: int,
     top: int,
-    critical: set[str],
+    critical: set[tuple[str, str]],
     files: dict[tuple[str, str], bool],
 ) -> tuple[list[str], int, int]:
     """The arrows and boxes of a section, the arrows beneath; and its width and height."""
@@ -266,7 +266,7 @@ def _section(
         if one in unit_of and other in unit_of:
             pair = (unit_of[one], unit_of[other])
             marked, dashed = pairs.get(pair, (False, True))
-            pairs[pair] = (marked or (one in critical and other in critical), dashed and file)
+            pairs[pair] = (marked or (one, other) in critical, dashed and file)
     sizes = [unit.size for unit in units]
     found = layout([w for w, _ in sizes], [h for _, h in sizes], list(pairs), rightwards=True, beside=14, between=44)
     usual = max((unit.box for unit in units if len(unit.nodes) == 1), default=0)

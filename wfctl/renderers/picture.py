@@ -54,6 +54,17 @@ def arrows(picture: Picture) -> dict[tuple[str, str], bool]:
     return found
 
 
+def path_arrows(picture: Picture) -> set[tuple[str, str]]:
+    """The arrows of the critical path: not each between two of its nodes, for some pass others over."""
+    from graphlib import TopologicalSorter
+
+    before: dict[str, list[str]] = {node.id: [] for node in picture.nodes if node.critical}
+    pairs = [pair for pair in arrows(picture) if pair[0] in before and pair[1] in before]
+    for source, target in pairs:
+        before[target].append(source)
+    return set(pairwise(TopologicalSorter(before).static_order())) & set(pairs)
+
+
 def around(picture: Picture, node: str, depth: int) -> Picture:
     """Only the node, and what lies at most so many arrows before or after it. KeyError where there is no such node."""
     before: dict[str, list[str]] = {one.id: [] for one in picture.nodes}
