@@ -170,6 +170,7 @@ def test_a_screen_that_has_no_unicode_gets_all_of_it_in_ascii(
         ["run", "good.yaml", "--only", "{}"], ["run", "good.yaml", "--of", "{}"], ["run", "good.yaml", "-j", "{}"],
         ["run", "good.yaml", "--policy", "{}"], ["run", "good.yaml", "--params-file", "{}"],
         ["run", "good.yaml", "--env-file", "{}"], ["plan", "{}"], ["graph", "{}"], ["graph", "good.yaml", "-f", "{}"],
+        ["graph", "good.yaml", "--focus", "{}"],
         ["graph", "good.yaml", "-o", "no/{}"], ["show", "good.yaml", "{}"], ["status", "{}"], ["logs", "{}"],
         ["output", "{}"], ["resume", "{}"], ["cancel", "{}"], ["clean", "--older-than", "{}"], ["init", "{}"],
         ["validate", "{}", "--format", "github"], ["validate", "--format", "{}", "good.yaml"],

@@ -61,7 +61,11 @@ def test_compensation_of_a_run_draws_what_has_to_be_undone_of_it(wfctl: Command,
     assert set(nodes) == {"reserve", "charge", "pack"}
     assert set(edges) == {("charge", "reserve"), ("pack", "reserve")}
     shown = json.loads(wfctl("graph", "last", "--compensation", "--json").stdout)
-    assert {node["state"] for node in shown["nodes"]} == {"undone"}
+    assert {node["id"]: (node["state"], node["note"]) for node in shown["nodes"]} == {
+        "reserve": ("undone", "run: echo release"),
+        "charge": ("undone", "run: echo refund"),
+        "pack": ("undone", "run: echo unpack"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import isqrt
 from operator import itemgetter
+from random import Random
 from typing import NamedTuple
 
 CLOSER = 60
@@ -45,6 +46,8 @@ SWEEPS = 24
 STARTS = ((True, False), (False, True), (True, True), (False, False))
 """From above or below, with means or medians. Each finds at times what others miss, but for large graphs two, or one,
 must do."""
+SHAKEN = 16
+"""Further starts, from the best order so far with parts of it turned round, where there is work left."""
 ROUNDS = 40
 """Most rounds in which neighbours in a row change places, after each sweep; hardly ever more than ten are of use."""
 STALE = 8
@@ -328,8 +331,13 @@ def _untangle(net: _Net, work: int) -> int:
     once = net.size + sum(map(len, net.below))
     best: list[list[int]] = []
     fewest = -1
-    for start, median in STARTS:
-        rows = _first_order(net, start)
+    chance = Random(0)
+    for number in range(len(STARTS) + SHAKEN):
+        start, median = STARTS[number % len(STARTS)]
+        if number < len(STARTS):
+            rows = _first_order(net, start)
+        else:
+            rows = _shaken(best, chance)
         stale = 0
         for sweep in range(SWEEPS):
             loose = sweep % 4 < 2
@@ -350,6 +358,15 @@ def _untangle(net: _Net, work: int) -> int:
         fewest = _crossings(net, best)
     net.rows[:] = best
     return fewest
+
+
+def _shaken(rows: list[list[int]], chance: Random) -> list[list[int]]:
+    """The same rows, with a part of each in another order: a way out of an order that no single step makes better."""
+    shaken = []
+    for row in rows:
+        first, last = sorted((chance.randrange(len(row) + 1), chance.randrange(len(row) + 1)))
+        shaken.append([*row[:first], *reversed(row[first:last]), *row[last:]])
+    return shaken
 
 
 def _first_order(net: _Net, down: bool) -> list[list[int]]:

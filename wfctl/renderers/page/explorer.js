@@ -26,7 +26,10 @@ function exploreGraph(view, picked) {
     const k = Math.max(whole, Math.min(0.8, h / H > 0.45 ? h / H : 0.8));
     fill(k, Math.min(W / 2, w / k / 2), H * k > h ? middle(k) : H / 2);
   };
-  const spot = (i) => { const m = nodes[i].transform.baseVal[0].matrix, r = nodes[i].querySelector("rect"); return [m.e + r.width.baseVal.value / 2, m.f + r.height.baseVal.value / 2]; };
+  const spot = (i) => {
+    const [x, y] = nodes[i].getAttribute("transform").match(/\d+/g).map(Number), r = nodes[i].querySelector("rect");
+    return [x + r.getAttribute("width") / 2, y + r.getAttribute("height") / 2];
+  };
   const middle = (k) => {                   // there are nodes at the left edge: go to the middle one of them
     const [w, h] = size(), ys = nodes.map((_, i) => spot(i)).filter(([x]) => x < w / k / 2).map(([, y]) => y).sort((a, b) => a - b);
     const y = ys.length ? ys[ys.length >> 1] : H / 2;
@@ -84,7 +87,7 @@ function exploreGraph(view, picked) {
   view.addEventListener("focusin", (event) => { const node = event.target.closest(".n"); if (node && node.matches(":focus-visible")) { const [x, y] = spot(nodes.indexOf(node)); if (x < box.x || y < box.y || x > box.x + box.w || y > box.y + box.h) go(nodes.indexOf(node)); } });
   addEventListener("resize", () => { const k = scale(); fill(k, box.x + box.w / 2, box.y + box.h / 2); });
   view.tabIndex = 0; svg.setAttribute("role", "group");
-  for (const node of nodes) { node.setAttribute("tabindex", "0"); node.setAttribute("role", "button"); node.setAttribute("aria-label", node.querySelector("title").textContent); }
+  for (const node of nodes) { node.setAttribute("tabindex", "0"); node.setAttribute("role", "button"); }
   begin();
   return { zoom, fit, find, next, pick: (id) => { const i = number.get(id) ?? -1; choose(i); if (i >= 0) go(i); return i >= 0; } };
 }
