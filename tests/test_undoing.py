@@ -306,3 +306,20 @@ def test_partial_takes_an_answer_for_an_end_and_none_that_comes_last_in_a_sub_wo
     run = simulate(outer, fails={"g.j": 1}, files={"sub.yaml": inner})
     assert run.ended["g.f"] == "ok"
     assert undone(run) == ["g.i.1/1"]
+
+
+LAST = {**CHAIN, "finally": {"f": {"run": "tell"}, "g": {"run": "tell", "needs": ["f"]}}}
+
+
+def test_finally_comes_once_though_a_person_completes_the_rollback_later() -> None:
+    run = simulate(LAST, fails={"c": 1}, undo_fails={"b.1": 1})
+    assert (ended(run), run.attempts[-2:]) == (("rollback_failed", 4), ["f/1", "g/1"])
+    on = simulate(LAST, run=run, undo=AS_SAID, words=[ev.UndoAsked(time=0.0, node="b", by="me")])
+    assert (ended(on), on.attempts[-2:]) == (("rolled_back", 3), ["undo b.1/6", "undo a.1/1"])
+
+
+def test_what_of_finally_has_not_ended_comes_behind_the_rollback_of_a_person() -> None:
+    run = simulate(LAST, seconds={"f": 5}, signals=[(4, 2), (4.5, 2)])
+    assert (run.attempts[-1], ended(run)) == ("f/1", ("interrupted", 130))
+    on = simulate(LAST, run=run, undo=AS_SAID)
+    assert on.attempts[-4:] == ["undo b.1/1", "undo a.1/1", "f/2", "g/1"]

@@ -35,14 +35,25 @@ complete -F _wfctl wfctl
 _ZSH = r"""#compdef wfctl
 # Completion of wfctl for zsh: in a file named _wfctl in a folder of $fpath, or evaluated after compinit.
 _wfctl() {
-    local -a reply first space
+    local -a reply first values shown how expl
+    local line note code=1 wide=0
     reply=("${(@f)$(command wfctl __complete zsh "$PREFIX" "${(@Q)words[2,CURRENT-1]}" 2> /dev/null < /dev/null)}")
     first=(${(s: :)reply[1]})
     shift reply
+    values=("${(@)reply%%$'\t'*}")
+    for line in $values; do
+        (( $#line > wide )) && wide=$#line
+    done
+    for line in $reply; do
+        note=${line#*$'\t'}
+        [[ -n $note ]] && how=(-l)
+        shown+=("${(r:wide:)line%%$'\t'*}${note:+  -- $note}")
+    done
     compset -p ${first[3]:-0}
-    [[ ${first[2]} = 1 ]] && space=(-S '')
-    local code=1
-    (( $#reply )) && _describe -V wfctl reply $space && code=0
+    [[ ${first[2]} = 1 ]] && how+=(-S '')
+    if (( $#reply )); then  # newest first, and no two of one description merged, as _describe would do
+        _wanted -V words expl 'wfctl' compadd $how -d shown -a values && code=0
+    fi
     case ${first[1]} in
         flows) _files -g '*.(yaml|yml)(-.)' && code=0 ;;
         files) _files && code=0 ;;
@@ -128,16 +139,13 @@ def bash(reply: Reply, word: Word) -> list[str]:
 
 
 def zsh(reply: Reply, word: Word) -> list[str]:
-    """The answer for zsh, which quotes by itself, and takes a colon for the end of a candidate."""
-    lines = []
-    for value, note in shown(reply.candidates):
-        plain = value.replace("\\", "\\\\").replace(":", "\\:")
-        lines.append(f"{plain}:{note}" if note else plain)
+    """The answer for zsh, which chooses, quotes and looks for files by itself."""
+    lines = [f"{value}\t{note}" for value, note in shown(reply.candidates)]
     return [_first(reply.also, reply.goes_on, len(reply.prefix)), *lines]
 
 
 def fish(reply: Reply, word: Word) -> list[str]:
-    """The answer for fish, which quotes by itself, and takes a tab for the end of a candidate."""
+    """The answer for fish, which chooses and quotes by itself."""
     lines = [f"{reply.prefix}{value}\t{note}" for value, note in shown(reply.candidates)]
     flows = _flows(reply.prefix, word.text) if reply.also == "flows" else []
     also = reply.also.replace("flows", "words" if flows or lines else "files")

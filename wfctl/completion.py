@@ -186,7 +186,7 @@ def _fixed(verb: str, name: str) -> Sequence[str]:
         from wfctl.renderers import GRAPH_FORMATS
 
         return list(GRAPH_FORMATS)
-    return ("github",) if name == "format" else ()
+    return ("github",) if (verb, name) == ("validate", "format") else ()
 
 
 def _params(place: _Place, word: str) -> Reply:

@@ -335,11 +335,13 @@ def touched(state: RunState) -> dict[str, rollback.Touched]:
     found = {}
     for name, planned in state.plan.nodes.items():
         run, node = state.nodes[name], planned.node
-        if planned.holds or node.section != "nodes" or run.state is SKIPPED or node.kind == "ask":
+        if planned.holds or node.section != "nodes" or node.kind == "ask" or run.state is UNDONE:
             continue
-        # What was interrupted, and has not begun anew, is not forgotten: it is still known how it is undone.
-        began = run.started is not None or run.state is CACHED or (run.unknown and bool(run.undoable))
-        if not began or run.state is UNDONE:
+        # What was interrupted is not forgotten where it has not begun anew, or is skipped by now: it is still known how it
+        # is undone.
+        unsure = run.unknown and bool(run.undoable)
+        ran = run.state is not SKIPPED and (run.started is not None or run.state is CACHED)
+        if not (ran or unsure):
             continue
         was = SUCCEEDED if run.state in UNDOS else run.state
         found[name] = rollback.Touched(

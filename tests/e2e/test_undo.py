@@ -479,3 +479,22 @@ def test_a_step_that_is_judged_by_an_output_with_a_secret_has_failed(
     """)
     ended = wfctl("run", "flow.yaml")
     assert (ended.returncode, 'held the secret "TOKEN"' in ended.stderr) == (4, True)
+
+
+def test_what_was_interrupted_is_undone_though_a_new_file_skips_it(
+    tmp_path: Path, flow: Flow, start: Start, until: Until, wfctl: Command
+) -> None:
+    text = """
+        nodes:
+          a: {{when: {0}, run: "touch did; exec sleep 60", compensate: [{{run: "rm did; touch gone"}}]}}
+          fails: {{run: "false", needs: [a], trigger: all_done}}
+    """
+    flow(text.format("true"))
+    run = start("run", "flow.yaml")
+    until((tmp_path / "did").exists, "the node has begun its work")
+    run.send_signal(signal.SIGINT)
+    assert run.wait(30) == 130
+    flow(text.format("false"))
+    assert wfctl("resume", "last", "--update").returncode == 3
+    assert (tmp_path / "gone").exists()
+    assert not (tmp_path / "did").exists()
