@@ -337,8 +337,8 @@ def touched(state: RunState) -> dict[str, rollback.Touched]:
         run, node = state.nodes[name], planned.node
         if planned.holds or node.section != "nodes" or node.kind == "ask" or run.state is UNDONE:
             continue
-        # What was interrupted is not forgotten where it has not begun anew, or is skipped by now: it is still known how it
-        # is undone.
+        # What was interrupted is not forgotten where it has not begun anew, or is skipped by now: it is still known how
+        # it is undone.
         unsure = run.unknown and bool(run.undoable)
         ran = run.state is not SKIPPED and (run.started is not None or run.state is CACHED)
         if not (ran or unsure):
