@@ -18,8 +18,9 @@ import pytest
 
 from tests.helpers.kind import Kept, perform
 from wfctl import handles
+from wfctl.blobs import Blobs
 from wfctl.fields import Body
-from wfctl.handles import Tree
+from wfctl.handles import Tree, followed, matching
 from wfctl.kinds import files
 from wfctl.kinds.files import Files
 from wfctl.result import Result
@@ -316,7 +317,7 @@ FAULTS = [
     ({"copy": {"from": "../a", "to": "b"}}, ("copy", "from"), '"../a" leads out of the root folder', ""),
     ({"copy": {"from": "a", "to": ".."}}, ("copy", "to"), '".." leads out of the root folder', ""),
     ({"move": [{"from": ["a", "./"], "to": "b/"}]}, ("move", 0, "from", 1), "that is the root folder itself", ""),
-    ({"restore": "a"}, ("restore",), '"restore" is not available yet', "take it out"),
+    ({"restore": "../a"}, ("restore",), '"../a" leads out of the root folder', ""),
 ]
 
 
@@ -654,6 +655,62 @@ def test_a_glob_that_matches_nothing_is_a_path_and_a_bracket_makes_it_one(ground
     assert ground.do(delete="score[2].csv") == done(deleted=["score[2].csv"])
     assert ground.do(delete="[*]") == done(deleted=["*"])
     assert ground.tree() == ["x", "y"]
+
+
+# -- what checkpoints have saved
+
+
+def restore(ground: Ground, globs: object, saved: dict[str, str], mode: int = 0o644) -> Result:
+    """Put back what a run whose checkpoints have saved these contents has there."""
+    folder = ground.outside.parent / "saved"
+    blobs = Blobs(folder)
+    told = {path: [blobs.put_bytes(text.encode()), mode, len(text)] for path, text in saved.items()}
+    return ground.do(restore=globs, **{files.SAVED: told, files.SAVED_IN: str(folder)})
+
+
+def test_what_was_saved_is_put_back_in_place_of_whatever_is_there(ground: Ground) -> None:
+    ground.make("a", "b/c", "d", "b/link -> ../d")
+    saved = {"a": "old a", "b/c": "old c", "b/link": "old link", "gone/x": "old x", "other": "old other"}
+    assert restore(ground, ["a", "b", "gone/*"], saved, 0o750) == done(restored=["a", "b/c", "b/link", "gone/x"])
+    assert ground.tree() == ["a = old a", "b/c = old c", "b/link = old link", "d", "gone/x = old x"]
+    assert stat.S_IMODE((ground.root / "a").stat().st_mode) == 0o750
+
+
+@pytest.mark.parametrize(
+    "glob", ["a/*", "a/*/", "**/?", "**", "**/", ".h*", ".hid", "a/[bc]", "[*]", "a", "a/**/y", "?/b"]
+)
+def test_a_glob_names_what_it_finds_where_that_is_there_and_all_that_lies_in_it(ground: Ground, glob: str) -> None:
+    paths = [".hid/z", "a/.b", "a/b/y", "a/x", "c", "k*"]
+    ground.make(*paths)
+    with Tree(str(ground.root), "draft", pytest.fail) as tree:
+        found = tree.find(glob.rstrip("/"), glob.endswith("/"))
+    inside = [path for path in paths if any(f"{path}/".startswith(f"{one}/") for one in found)]
+    assert matching(glob.rstrip("/"), paths, glob.endswith("/")) == inside
+
+
+def test_what_nothing_has_saved_is_not_put_back_and_the_rest_is(ground: Ground) -> None:
+    result = restore(ground, ["nosuch", "a"], {"a": "old"})
+    assert (result.reason, result.error) == ("files", 'no checkpoint of this run has saved anything at "nosuch"')
+    assert ground.tree() == ["a = old"]
+
+
+def test_nothing_is_put_back_through_a_symlink_or_over_a_folder(ground: Ground) -> None:
+    ground.make(f"link -> {ground.outside}", "was/inner")
+    result = restore(ground, "*", {"link/precious": "old", "was": "old"})
+    assert result.error == followed("link") + ", and 1 more"
+    assert ground.tree() == [f"link -> {ground.outside}", "was/inner"]
+
+
+def test_what_was_saved_and_is_damaged_is_said_and_leaves_what_is_there(ground: Ground) -> None:
+    restore(ground, "a", {"a": "old"})
+    ground.make("a")
+    (blob,) = (path for path in (ground.outside.parent / "saved").rglob("*") if path.is_file())
+    blob.chmod(0o600)
+    blob.write_text("OLD")
+    told = {files.SAVED: {"a": [blob.name, 0o644, 3]}, files.SAVED_IN: str(blob.parent.parent)}
+    result = ground.do(restore="a", **told)
+    assert result.error == 'what was saved of "a" cannot be read: was damaged'
+    assert ground.tree() == ["a"]
 
 
 # -- what it says

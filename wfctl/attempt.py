@@ -8,7 +8,7 @@ import json
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 from wfctl import expr, quantity, values
 from wfctl.jobs import Job, Kind, Limits, Place, Sealed, TransactionKind
@@ -27,7 +27,8 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXP
 
 
 class Attempts:
-    """Makes jobs for a run. `place_of` says where an attempt leaves things, `kinds` how a kind works."""
+    """Makes jobs for a run. `place_of` says where an attempt leaves things, `kinds` how a kind works, `saved` what
+    checkpoints have saved by now."""
 
     def __init__(
         self,
@@ -36,12 +37,14 @@ class Attempts:
         kinds: Callable[[str], Kind | None],
         place_of: Callable[[str, int | str], Place],
         settled: Callable[[], RunStatus | None],
+        saved: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._plan = plan
         self._during = during
         self._kinds = kinds
         self._place_of = place_of
         self._settled = settled
+        self._saved = saved
         self._run_id = str(plan.run["id"])
 
     def job(self, planned: Planned, attempt: int) -> Job:
@@ -60,6 +63,8 @@ class Attempts:
 
     def _job(self, planned: Planned, attempt: int, names: Mapping[str, object], place: Place, tail: str) -> Job:
         node = planned.node
+        kind = self._kinds(node.kind)
+        assert kind is not None  # refused at load
         env = {
             **self._during.env(planned.id),
             "WFCTL_NODE": planned.id,
@@ -106,10 +111,9 @@ class Attempts:
             log_limit=self._plan.log_limit,
             limits=_limits(node) if node.limit == "hard" else None,
             detach=node.detach,
+            saved=self._saved() if kind.restores(node.body) else {},
             estimate=planned.estimate,
         )
-        kind = self._kinds(node.kind)
-        assert kind is not None  # refused at load
         return kind.prepare(job, node, names, place, self._during.vars(planned.id))
 
     def ending(self, planned: Planned, attempt: int, commit: bool, again: bool) -> Job:

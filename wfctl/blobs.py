@@ -160,6 +160,15 @@ class Blobs:
                 raise self._damaged(shard, reader, digest)
             return content
 
+    @contextmanager
+    def opened(self, digest: str) -> Iterator[int]:
+        """A handle to read what a blob holds, of which it was made sure. Raises as `read` does."""
+        with self._blob(digest) as (shard, reader):
+            if _hashed(reader, self._path(digest))[0] != digest:
+                raise self._damaged(shard, reader, digest)
+            os.lseek(reader, 0, os.SEEK_SET)
+            yield reader
+
     def has(self, digest: str) -> int | None:
         """The bytes of a blob; None where there is none. What it holds is not looked at."""
         try:

@@ -219,7 +219,7 @@ def _drive(
     except OSError as error:
         raise UsageError(f'the root folder "{plan.root}" cannot be entered: {(error.strerror or "").lower()}') from None
     during = During(plan, state, lambda output, stored: fetch(folder, output, stored))
-    attempts = Attempts(plan, during, plugins.kind, places(folder), lambda: state.settled)
+    attempts = Attempts(plan, during, plugins.kind, places(folder), lambda: state.settled, state.saved)
     clock = Clock(max(facts[0].time, state.time))
     sharing = None
     if plan.shared and (leases := _leases(custody)) is not None:
@@ -553,6 +553,7 @@ def places(folder: RunFolder) -> Callable[[str, int | str], Place]:
             output=f"{outputs}{name}",
             stdin=f"{tmp}{name}.stdin",
             values=f"{tmp}{name}.value-",
+            saved=f"{folder.path}/saved",
         )
 
     return place_of

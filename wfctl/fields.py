@@ -77,6 +77,10 @@ class FieldsKind:
         """Whether it leaves a prepared transaction."""
         return False
 
+    def restores(self, body: object) -> bool:
+        """Whether it puts back what checkpoints have saved."""
+        return False
+
     def paths(self, body: object, key: str) -> tuple[object, ...]:
         """What it reads or writes by its own words."""
         return ()

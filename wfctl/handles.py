@@ -1,4 +1,4 @@
-"""Finds, deletes, copies and moves what lies in one folder, by handles: each folder is opened in the one before it.
+"""Finds, deletes, copies, moves and fills what lies in one folder, by handles: each is opened in the one before it.
 
 Knows no node. No symlink is followed, so whatever changes between look and act, nothing is done outside."""
 
@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False  # as `typing` has it
@@ -76,10 +76,9 @@ class Tree:
         found: list[str] = []
         if plain < len(parts):
             start = "/".join(parts[:plain])
-            rest = [*parts[plain:], "*"] if parts[-1] == "**" else parts[plain:]
             try:
                 with self._folder(start) as folder:
-                    self._seek(folder, start, rest, {0}, folders, found, 0)
+                    self._seek(folder, start, _ended(parts[plain:]), {0}, folders, found, 0)
             except FileNotFoundError:
                 pass
             except OSError as error:
@@ -90,34 +89,21 @@ class Tree:
         self, folder: int, at: str, parts: list[str], places: set[int], folders: bool, found: list[str], depth: int
     ) -> None:
         """Add what is found in a folder; `places` are those of the parts that its entries may match."""
-        for i in sorted(places):
-            while parts[i] == "**":  # of no folder at all
-                places.add(i := i + 1)
         for name, is_folder in self._entries(folder, at, "looked through") or ():
             self._go_on()
             path = f"{at}/{name}" if at else name
-            inside = set()
-            for i in places:
-                if parts[i] == "**":
-                    if not name.startswith("."):
-                        inside.add(i)
-                elif not _matches(name, parts[i]):
+            inside, whole = _passed(parts, places, name)
+            if whole and (is_folder or not folders):
+                found.append(path)
+            elif inside and is_folder and self._is_near(path, depth):
+                try:
+                    inner = os.open(name, _FOLDER, dir_fd=folder)
+                except OSError:  # gone, or another thing by now
                     continue
-                elif i + 1 < len(parts):
-                    inside.add(i + 1)
-                elif is_folder or not folders:
-                    found.append(path)
-                    break
-            else:
-                if inside and is_folder and self._is_near(path, depth):
-                    try:
-                        inner = os.open(name, _FOLDER, dir_fd=folder)
-                    except OSError:  # gone, or another thing by now
-                        continue
-                    try:
-                        self._seek(inner, path, parts, inside, folders, found, depth + 1)
-                    finally:
-                        os.close(inner)
+                try:
+                    self._seek(inner, path, parts, inside, folders, found, depth + 1)
+                finally:
+                    os.close(inner)
 
     # -- acting
 
@@ -151,6 +137,22 @@ class Tree:
             self._complain(f'"{what}" cannot be reached: {_why(error)}')
         return False
 
+    def fill(self, target: str, reader: int, mode: int) -> bool:
+        """Whether a file holds what an open one does, from where that stands. It appears whole, with the folders that
+        are missing, in place of what was there, unless that is a folder."""
+        try:
+            with self._folder(os.path.dirname(target), make=True) as folder:
+                spot = _Spot(folder, target)
+                there = spot.status()
+                if there and stat.S_ISDIR(there.st_mode):
+                    raise Refused(f'"{target}" is a folder, and was a file; delete that first')
+                return self._appears(spot, lambda draft: self._write(draft, reader, mode))
+        except Refused as refused:
+            self._complain(str(refused))
+        except OSError as error:
+            self._complain(f'"{target}" cannot be put back: {_why(error)}')
+        return False
+
     def _put(self, source: _Spot, target: _Spot, depth: int, moves: bool) -> bool:
         self._go_on()
         try:
@@ -165,7 +167,7 @@ class Tree:
                 return self._put_into(source, target, depth, moves)
             if moves and _renamed(source, target):
                 return True
-            if not self._appear(source, target, depth):
+            if not self._appears(target, lambda draft: self._fill(source, draft, depth)):
                 return False
             return not moves or _clear(source, depth, self._go_on, self._complain)
         except Refused as refused:
@@ -186,12 +188,12 @@ class Tree:
             os.rmdir(source.name, dir_fd=source.folder)
         return True
 
-    def _appear(self, source: _Spot, target: _Spot, depth: int) -> bool:
-        """Make a copy beside its place, and put it there when it is whole."""
+    def _appears(self, target: _Spot, made: Callable[[_Spot], bool]) -> bool:
+        """Have it made beside its place, and put it there when it is whole."""
         draft = _Spot(target.folder, os.path.join(os.path.dirname(target.path), self._draft))
         _clear(draft, 0, ours=True)  # of an attempt that was killed
         try:
-            if not self._fill(source, draft, depth):
+            if not made(draft):
                 return False
             os.rename(draft.name, target.name, src_dir_fd=draft.folder, dst_dir_fd=target.folder)
             return True
@@ -235,15 +237,19 @@ class Tree:
             told = os.fstat(reader)
             if not stat.S_ISREG(told.st_mode):  # it was, a moment ago
                 raise Refused(f'"{source.path}" is another thing by now')
-            writer = os.open(new.name, _DRAFT, 0o600, dir_fd=new.folder)
-            try:
-                self._pour(reader, writer)
-                os.fchmod(writer, told.st_mode & _MODE)
-                os.utime(writer, ns=(told.st_atime_ns, told.st_mtime_ns))
-            finally:
-                os.close(writer)
+            self._write(new, reader, told.st_mode)
+            _keep_times(new, told)
         finally:
             os.close(reader)
+
+    def _write(self, new: _Spot, reader: int, mode: int) -> bool:
+        writer = os.open(new.name, _DRAFT, 0o600, dir_fd=new.folder)
+        try:
+            self._pour(reader, writer)
+            os.fchmod(writer, mode & _MODE)
+        finally:
+            os.close(writer)
+        return True
 
     def _pour(self, reader: int, writer: int) -> None:
         try:
@@ -415,6 +421,49 @@ def _keep_times(spot: _Spot, told: os.stat_result) -> None:
 
 def is_glob(part: str) -> bool:
     return any(c in part for c in "*?[")
+
+
+def matching(pattern: str, paths: Iterable[str], folders: bool = False) -> list[str]:
+    """Those of some paths of files which `Tree.find` would find if they were there, or that lie in what it would."""
+    paths, parts = list(paths), _ended(pattern.split("/"))
+    found = [path for path in paths if _is_reached(path.split("/"), parts, folders)]
+    return found or [path for path in paths if f"{path}/".startswith(f"{pattern}/")]
+
+
+def _is_reached(names: list[str], parts: list[str], folders: bool) -> bool:
+    places = {0}
+    for depth, name in enumerate(names, 1):
+        places, whole = _passed(parts, places, name)
+        if whole and (depth < len(names) or not folders):
+            return True
+    return False
+
+
+def _ended(parts: list[str]) -> list[str]:
+    """The parts of a glob, of which the last one names something."""
+    return [*parts, "*"] if parts[-1] == "**" else parts
+
+
+def _passed(parts: list[str], places: set[int], name: str) -> tuple[set[int], bool]:
+    """Which parts of a glob the names inside of `name` may match, where that may match those at `places`; and whether
+    it is what the whole glob names."""
+    inside: set[int] = set()
+    whole = False
+    todo = set(places)
+    for i in places:
+        while parts[i] == "**":  # of no folder at all
+            todo.add(i := i + 1)
+    for i in todo:
+        if parts[i] == "**":
+            if not name.startswith("."):
+                inside.add(i)
+        elif not _matches(name, parts[i]):
+            continue
+        elif i + 1 < len(parts):
+            inside.add(i + 1)
+        else:
+            whole = True
+    return inside, whole
 
 
 def _matches(name: str, part: str) -> bool:

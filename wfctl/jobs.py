@@ -83,6 +83,9 @@ class Job:
     detach: bool = False
     unsure: bool = False
     """What an earlier attempt has done is not known."""
+    saved: Mapping[str, Any] = field(default_factory=dict)
+    """Of work that puts such files back, what checkpoints of the run have saved: by path the hash of the content, the
+    mode and the size."""
     estimate: float = 1.0
 
 
@@ -352,6 +355,8 @@ class Place:
     stdin: str
     values: str
     """Start of the names of files for values that are handed over as files."""
+    saved: str = ""
+    """The folder of the blobs that checkpoints of the run have saved."""
 
 
 class Kind(Protocol):
@@ -373,6 +378,9 @@ class Kind(Protocol):
     def prepares(self, body: object) -> bool:
         """Whether its work leaves a prepared transaction, which the end of the run decides. Such a kind is a
         `TransactionKind`."""
+
+    def restores(self, body: object) -> bool:
+        """Whether its work puts back what checkpoints of the run have saved: its job is told of that."""
 
     def paths(self, body: object, key: str) -> tuple[object, ...]:
         """What it reads or writes by its own words; `key` is `reads` or `writes`. It counts among those of the node."""

@@ -27,6 +27,7 @@ from wfctl.node import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
+    from wfctl.jobs import Kind
     from wfctl.spec import Builder
 
 KINDS = ("run", "call", "http", "sql", "files", "notify", "ask", "workflow", "nodes")
@@ -206,8 +207,7 @@ class Level:
         for key in ("reads", "writes") if len(builder.problems) == faults else ():  # else they would be told twice
             if more := kind.paths(body, key):
                 fields[key] = joined(fields.get(key), more)
-        if fields.get("idempotency") is not None and (kind.prepares(body) or name == "ask"):
-            why = "a person is asked each time" if name == "ask" else "a prepared transaction is done when the run ends"
+        if fields.get("idempotency") is not None and (why := _never_kept(kind, body, name)):
             builder.fault(reader.at("idempotency"), f"no result of this can be kept: {why}", "take it out", key=True)
         fields["dynamic"] = reader.dynamic
         if builder.secrets:
@@ -422,3 +422,12 @@ def cycle_text(loop: list[str]) -> str:
     """`cycle: a -> b -> a`, shortened in the middle where it is long."""
     shown = loop if len(loop) <= 13 else [*loop[:6], f"({len(loop) - 12} more)", *loop[-6:]]
     return f"cycle: {' -> '.join(shown)}"
+
+
+def _never_kept(kind: Kind, body: object, name: str) -> str:
+    """Why no result of such a node can be kept; empty where it can."""
+    if name == "ask":
+        return "a person is asked each time"
+    if kind.prepares(body):
+        return "a prepared transaction is done when the run ends"
+    return "what it puts back is another thing in each run" if kind.restores(body) else ""

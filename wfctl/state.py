@@ -149,6 +149,13 @@ class RunState:
             if run.state in BAD and run.reason != "inner" and not self.nests.absorbed(nodes[n])
         ]  # fmt: skip
 
+    def saved(self) -> dict[str, Any]:
+        """The files that checkpoints have saved, each as the last one did that has it."""
+        found: dict[str, Any] = {}
+        for checkpoint in self.checkpoints.values():
+            found.update(checkpoint.files)
+        return found
+
     @property
     def wants_update(self) -> bool:
         """Whether only another file can help a failed run: an expression of it could not be evaluated."""

@@ -77,7 +77,7 @@ def test_names_that_are_no_text_come_through(wfctl: Command, flow: Flow, status:
 @pytest.mark.parametrize(
     ("said", "fault"),
     [
-        ("{restore: a}", '"restore" is not available yet; take it out'),
+        ("{restore: a}, idempotency: {}", "what it puts back is another thing in each run; take it out"),
         ("{delete: ../a}", '"../a" leads out of the root folder; set root: .. where that is meant'),
         ("{copy: {from: a}}", "to"),
     ],
@@ -86,6 +86,37 @@ def test_what_cannot_be_is_told_at_load(wfctl: Command, flow: Flow, said: str, f
     ended = wfctl("validate", flow(f"nodes: {{a: {{files: {said}}}}}"))
     assert ended.returncode == 2
     assert fault in ended.stdout + ended.stderr
+
+
+def test_a_step_puts_back_what_the_last_checkpoint_saved(
+    wfctl: Command, flow: Flow, status: Status, tmp_path: Path
+) -> None:
+    name = flow("""
+        nodes:
+          first: {run: 'mkdir -p data && echo 1 >data/a && echo 1 >data/b', checkpoint: {save: [data]}}
+          second: {run: 'echo 2 >data/b', needs: [first], checkpoint: {save: [data/b]}}
+          spoil: {run: 'echo 3 >data/b; rm data/a', needs: [second], compensate: [{files: {restore: data/*}}]}
+          fails: {run: 'false', needs: [spoil]}
+    """)
+    assert wfctl("run", name).returncode == 3
+    assert {path.name: path.read_text() for path in (tmp_path / "data").iterdir()} == {"a": "1\n", "b": "2\n"}
+
+
+def test_a_node_puts_files_back_and_says_which(
+    wfctl: Command, flow: Flow, status: Status, tmp_path: Path
+) -> None:
+    name = flow("""
+        nodes:
+          make: {run: 'mkdir -p in/data && echo 1 >in/data/a && chmod 750 in/data/a', checkpoint: {save: [in/data/*]}}
+          spoil: {run: 'rm -r in/data', needs: [make]}
+          back: {files: {restore: data}, cwd: in, needs: [spoil]}
+          more: {files: {restore: '*.csv'}, cwd: in, needs: [back], continue_on_error: true}
+        outputs: {restored: "${{ nodes.back.output.restored }}"}
+    """)
+    ended = wfctl("run", name, "--json")
+    assert json.loads(ended.stdout.splitlines()[-1])["outputs"] == {"restored": ["in/data/a"]}
+    assert (tmp_path / "in/data/a").stat().st_mode & 0o777 == 0o750
+    assert status()["nodes"]["more"]["error"] == 'no checkpoint of this run has saved anything at "in/*.csv"'
 
 
 def test_a_copy_that_is_killed_leaves_nothing_by_its_name(wfctl: Command, flow: Flow, tmp_path: Path) -> None:

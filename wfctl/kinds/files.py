@@ -1,4 +1,4 @@
-"""The kind `files`: deletes, copies and moves files, inside the root alone.
+"""The kind `files`: deletes, copies and moves files, and puts back what checkpoints have saved, inside the root alone.
 
 Knows nothing of how that is made safe against links and others who change things: what it says is done by handles."""
 
@@ -28,17 +28,21 @@ NAME_INSIDE = "name what lies in it, such as *"
 MOST = 1_000
 """Paths of one sort that an output names."""
 
-DONE = {"delete": "deleted", "copy": "copied", "move": "moved"}
+DONE = {"delete": "deleted", "copy": "copied", "move": "moved", "restore": "restored"}
 """What can be asked for, in the order in which it is done, and what the output calls it."""
+
+SAVED, SAVED_IN = "saved files", "saved in"
+"""Fields of a task that no workflow says: what checkpoints have saved, and the folder of the blobs."""
 
 
 class Files(FieldsKind):
-    """`files: {delete: GLOBS, copy: {from: GLOBS, to: PATH}, move: …}`; `copy` and `move` may be lists of such.
+    """`files: {delete: GLOBS, copy: {from: GLOBS, to: PATH}, move: …, restore: GLOBS}`; `copy` and `move` may be lists.
 
-    Paths stand on the folder of the node and lie in the root. First all is deleted, then copied, then moved; what can
-    be done is done, whatever else cannot. The output has a list for each that was asked for, `deleted`, `copied` and
-    `moved`: what is gone, or where it is now, relative to the root and sorted, a folder as one. Of more than 1,000 the
-    first are named, and `more` says how many there are besides: `{copied: 17}`.
+    Paths stand on the folder of the node and lie in the root. First all is deleted, then copied, then moved, then put
+    back, each file as the last checkpoint of the run has saved it that did; what can be done is done, whatever else
+    cannot. The output has a list for each that was asked for, `deleted`, `copied`, `moved` and `restored`: what is
+    gone, or where it is now, relative to the root and sorted, a folder as one. Of more than 1,000 the first are named,
+    and `more` says how many there are besides: `{copied: 17}`.
     """
 
     name = "files"
@@ -60,12 +64,9 @@ class Files(FieldsKind):
                 problems.append(Problem(place, str(error)))
         return Standing(body.fields), problems
 
-    def check(self, fields: Mapping[str, Any], where: Where) -> Iterator[Problem]:
-        """To restore takes checkpoints."""
-        from wfctl.errors import Problem
-
-        if fields.get("restore") is not None:
-            yield Problem((*where, "restore"), '"restore" is not available yet', "take it out", key=True)
+    def restores(self, body: object) -> bool:
+        """Whether it says so."""
+        return isinstance(body, Body) and self.flat(body.fields).get("restore") is not None
 
     def paths(self, body: object, key: str) -> tuple[object, ...]:
         """It reads what it copies or moves, as far as that is written down: who writes that comes first."""
@@ -83,6 +84,8 @@ class Files(FieldsKind):
         assert made.task is not None
         said = self.flat(node.body.fields)  # type: ignore[attr-defined]
         fields = {verb: _globs(said[verb], given, names, vars) for verb, given in made.task.fields.items()}
+        if self.restores(node.body):  # type: ignore[attr-defined]
+            fields |= {SAVED: dict(job.saved), SAVED_IN: place.saved}
         return replace(made, task=replace(made.task, fields=fields))
 
     def perform(self, fields: Mapping[str, Any], tools: Tools) -> Result:
@@ -91,7 +94,8 @@ class Files(FieldsKind):
             work = list(_work(fields, tools))
         except ValueError as error:
             return Result(reason="not_started", error=str(error))
-        return _Doing(tools).all_of(work, [verb for verb in DONE if verb in fields])
+        doing = _Doing(tools, fields.get(SAVED) or {}, fields.get(SAVED_IN) or "")
+        return doing.all_of(work, [verb for verb in DONE if verb in fields])
 
 
 class Standing(Body):
@@ -169,7 +173,8 @@ def _escaped(value: object) -> object:
 
 
 class _Step:
-    """One thing to do: `paths` are plain globs, each with whether it means folders alone. To delete has no `to`.
+    """One thing to do: `paths` are plain globs, each with whether it means folders alone. Only to copy and to move has
+    a `to`.
 
     `into`: what is put there goes into `to`, and not in its place."""
 
@@ -213,7 +218,7 @@ def _work(fields: Mapping[str, Any], tools: Tools) -> Iterator[_Step]:
 
     for verb in [verb for verb in DONE if verb in fields]:
         said = fields[verb]
-        if verb == "delete":
+        if verb in ("delete", "restore"):
             yield _Step(verb, globs(said, verb))
             continue
         for transfer in said if isinstance(said, list) else [said]:
@@ -235,8 +240,10 @@ class _Stopped(Exception):
 class _Doing:
     """What has been done in one attempt, and what could not be."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, saved: Mapping[str, Any], saved_in: str) -> None:
         self.tools = tools
+        self.saved = saved
+        self.saved_in = saved_in
         self.stopped = False
         self.first = ""
         self.wrong = 0
@@ -267,6 +274,9 @@ class _Doing:
         return {**named, "more": more} if more else named
 
     def take(self, step: _Step, tree: Tree) -> None:
+        if step.verb == "restore":
+            self.restore(step, tree)
+            return
         sources = [path for glob in step.paths for path in self.found(step, glob, tree)]
         if step.verb == "delete":
             for path in sources:
@@ -280,6 +290,29 @@ class _Doing:
                 self.complain(f'"{source}" cannot be put into itself, as "{target}"')
             elif tree.put(source, target, moves=step.verb == "move"):
                 self.done[step.verb].add(target)
+
+    def restore(self, step: _Step, tree: Tree) -> None:
+        """Put back what was saved of these, whatever is there by now."""
+        from pathlib import Path
+
+        from wfctl.blobs import Blobs
+        from wfctl.handles import matching
+
+        blobs = Blobs(Path(self.saved_in))
+        for glob, folders in step.paths:
+            found = matching(glob, self.saved, folders)
+            if not found:
+                self.complain(f'no checkpoint of this run has saved anything at "{glob}"')
+            for path in found:
+                self.go_on()
+                digest, mode, _ = self.saved[path]
+                try:
+                    with blobs.opened(digest) as reader:
+                        if tree.fill(path, reader, mode):
+                            self.done["restore"].add(path)
+                except OSError as error:
+                    why = (error.strerror or str(error)).lower()
+                    self.complain(f'what was saved of "{path}" cannot be read: {why}')
 
     def found(self, step: _Step, glob: tuple[str, bool], tree: Tree) -> list[str]:
         """What is there of a glob. Only to delete may it be nothing."""

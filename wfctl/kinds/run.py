@@ -67,6 +67,10 @@ class Run:
         """What a command has done is done."""
         return False
 
+    def restores(self, body: object) -> bool:
+        """It knows of no checkpoints."""
+        return False
+
     def paths(self, body: object, key: str) -> tuple[object, ...]:
         """What a command reads and writes shows in the keys of its node alone."""
         return ()
