@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 _TOKEN = re.compile(
     r"""
-      (?<!\w) [eE] ' (?: [^'\\] | \\. | '' )*+ (?: ' | \Z )    # a string of PostgreSQL with escapes
-    | ' (?: [^'] | '' )*+ (?: ' | \Z )                        # what is not closed goes on to the end
-    | " (?: [^"] | "" )*+ (?: " | \Z )
-    | ` [^`]*+ (?: ` | \Z )
+      (?<!\w) [eE] ' (?>(?: [^'\\] | \\. | '' )*) (?: ' | \Z )    # a string of PostgreSQL with escapes
+    | ' (?>(?: [^'] | '' )*) (?: ' | \Z )                        # what is not closed goes on to the end
+    | " (?>(?: [^"] | "" )*) (?: " | \Z )
+    | ` [^`]* (?: ` | \Z )
     | -- [^\n]*
     | /\* .*? (?: \*/ | \Z )
     | (?<![\w$]) (?P<tag> \$ (?: [^\W\d]\w* )? \$ ) .*? (?: (?P=tag) | \Z )
