@@ -56,6 +56,13 @@ Ended = subprocess.CompletedProcess[str]
 Command = Callable[..., Ended]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What runs of one user share, such as budgets and kept results of the machine, is not that of who tests."""
+    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        os.environ[name] = str(tmp_path_factory.mktemp(name.lower()))
+
+
 @pytest.fixture
 def wfctl(tmp_path: Path) -> Command:
     """Runs the command in the test's own folder: `wfctl("run", "flow.yaml", env={...}).returncode`.
