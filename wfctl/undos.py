@@ -51,6 +51,7 @@ class Undos:
             wanted = compensation.references(planned.node.compensate)
             wanted |= {r.path for r in expr.references_of((planned.node.env, planned.node.cwd))}
             wanted |= _behind(wanted, self._during.vars(node))
+            wanted |= {("env", name) for name in self._during.env(node)}  # that of the run is in its definition
             names = self._during.of(node)
             found = ((path, _value(path, names, planned)) for path in sorted(wanted))
             values = [[list(path), value] for path, value in found if value is not _GONE]
@@ -74,6 +75,7 @@ class Undos:
         names = _names(self._during, planned, run)
         retry = compensation.retry_of(found, terms.rollback)
         env = terms.env if terms.env != self._plan.env else {}  # it is handed on with what is inherited
+        env = {**env, **self._during.env(node), **names["env"]}
 
         def proof() -> Trial:
             assert found.verify is not None

@@ -686,6 +686,26 @@ def test_the_variables_of_the_whole_workflow_are_the_old_ones_too(tmp_path: Path
     assert ledger(tmp_path) == ["old"]
 
 
+def test_the_variables_of_a_sub_workflow_are_the_old_ones_too(tmp_path: Path, flow: Flow, wfctl: Command) -> None:
+    sub = """
+        env: {WHO: NAME}
+        nodes:
+          x: {run: "true", compensate: [{run: echo $WHO >> ledger}]}
+    """
+    flow("""
+        rollback: {strategy: none}
+        nodes:
+          s: {workflow: sub.yaml}
+          fails: {run: "false", needs: [s]}
+    """)
+    flow(sub.replace("NAME", "old"), "sub.yaml")
+    assert wfctl("run", "flow.yaml").returncode == 1
+    flow(sub.replace("NAME", "new"), "sub.yaml")
+    assert wfctl("resume", "last", "--update").returncode == 1
+    assert wfctl("rollback", "last").returncode == 3
+    assert ledger(tmp_path) == ["old"]
+
+
 # Cleanup of files
 
 
