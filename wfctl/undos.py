@@ -52,6 +52,8 @@ class Undos:
             wanted |= {r.path for r in expr.references_of((planned.node.env, planned.node.cwd))}
             wanted |= _behind(wanted, self._during.vars(node))
             wanted |= {("env", name) for name in self._during.env(node)}  # that of the run is in its definition
+            own = ("nodes", planned.node.id, "writes")
+            wanted |= {path[2:] for path in wanted if path[:3] == own}  # by its other name
             names = self._during.of(node)
             found = ((path, _value(path, names, planned)) for path in sorted(wanted))
             values = [[list(path), value] for path, value in found if value is not _GONE]

@@ -706,6 +706,24 @@ def test_the_variables_of_a_sub_workflow_are_the_old_ones_too(tmp_path: Path, fl
     assert ledger(tmp_path) == ["old"]
 
 
+@pytest.mark.parametrize("name", ["writes", "nodes.a.writes"])
+def test_the_paths_of_a_node_are_the_old_ones_however_a_step_names_them(
+    tmp_path: Path, flow: Flow, wfctl: Command, name: str
+) -> None:
+    text = f"""
+        rollback: {{strategy: none}}
+        nodes:
+          a: {{run: touch OUT, writes: [OUT], compensate: [{{run: "echo ${{{{ {name}[0] }}}} >> ledger"}}]}}
+          fails: {{run: "false", needs: [a]}}
+    """
+    flow(text.replace("OUT", "old"))
+    assert wfctl("run", "flow.yaml").returncode == 1
+    flow(text.replace("OUT", "new"))
+    assert wfctl("resume", "last", "--update").returncode == 1
+    assert wfctl("rollback", "last").returncode == 3
+    assert ledger(tmp_path) == ["old"]
+
+
 # Cleanup of files
 
 
