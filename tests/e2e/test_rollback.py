@@ -9,7 +9,10 @@ import os
 import shutil
 import signal
 import sqlite3
-from collections.abc import Mapping, Sequence
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Command
-from tests.e2e.conftest import Flow, Gone, Start, Status, Until, Valid
+from tests.e2e.conftest import Flow, Gone, Start, Status, Until, Valid, environ
 
 POINTS = ["decided", "recorded", "submitted", "completed"]
 KILLED = -signal.SIGKILL
@@ -920,6 +923,65 @@ def test_of_two_at_once_one_works(
     assert list(dict.fromkeys(ledger(tmp_path))) == ["a", "b", "-b", "-a"]
     assert status()["state"] == "rolled_back"
     check_legal(tmp_path, SLOW_NEEDS)
+
+
+DEAF = """
+import fcntl, signal, sys, time
+from wfctl import journal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+lock = open(sys.argv[1], "r+")
+fcntl.flock(lock, fcntl.LOCK_EX)
+if sys.argv[2] == "named":
+    journal._sign(lock.fileno())
+print(flush=True)
+time.sleep(60)
+"""
+"""Holds the lock of a run, and does not hear that it should end."""
+
+
+@pytest.fixture
+def deaf(failed: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Starts one, of which the lock says who it is, `named`, or not."""
+    started = []
+
+    def begin(how: str) -> subprocess.Popen[bytes]:
+        (lock,) = failed.glob(".wfctl/runs/*/lock")
+        words = [sys.executable, "-c", DEAF, str(lock), how]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, env=environ(failed))
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("verb", ["rollback", "cancel"])
+def test_who_holds_a_run_and_cannot_be_told_to_stop_is_not_waited_for(
+    wfctl: Command, deaf: Callable[[str], subprocess.Popen[bytes]], verb: str
+) -> None:
+    deaf("nameless")
+    began = time.monotonic()
+    refused = wfctl(verb, "last")
+    assert (refused.returncode, "cannot be named" in refused.stderr) == (5, True)
+    assert time.monotonic() - began < 20
+
+
+def test_it_is_said_who_is_waited_for_when_one_does_not_stop_soon(
+    failed: Path, deaf: Callable[[str], subprocess.Popen[bytes]], start: Start
+) -> None:
+    holder = deaf("named")
+    process = start("rollback", "last")
+    assert process.stderr is not None
+    said = process.stderr.readline()
+    assert f"waiting for process {holder.pid} " in said
+    assert f"kill -KILL {holder.pid}" in said
+    holder.kill()
+    process.communicate(timeout=30)
+    assert process.returncode == 3
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
