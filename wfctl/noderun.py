@@ -209,7 +209,7 @@ class NodeRun:
         self.why: Any = None  # no kept result was served
         self.made: float | None = None  # when the kept result was made that was served
         self.undoable: Any = None  # what an undo of its last attempt needs
-        self.wrote: Any = None  # with hashes, where a rollback may remove it
+        self.wrote: Any = None  # by its last attempt, with hashes, where a rollback may remove it
         self.undo: UndoRun | None = None
         self.waits = ""  # for the twin that works on its key
         self.place = 0  # of the event by which it ended, among all of the run
@@ -220,3 +220,9 @@ class NodeRun:
         self.inside: Tally | None = None  # of what it holds, while it is open
         self.left = self.succeeded = self.failed = 0
         self.judged = False  # handed to a queue: neither its trigger nor its `when` is asked again
+
+    def own(self) -> dict[str, str]:
+        """The files that its attempts were seen to leave, with their hashes, and that were not there before."""
+        known = self.undoable or {}
+        there = known.get("there", ())
+        return {**known.get("own", {}), **{p: digest for p, digest in (self.wrote or {}).items() if p not in there}}

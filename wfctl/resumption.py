@@ -108,6 +108,7 @@ def _remembering(run: NodeRun, unknown: bool) -> NodeRun:
     """A new one that knows what an earlier attempt may have left, and how that is undone."""
     fresh = NodeRun(run.attempt, unknown)
     fresh.prepared = run.prepared
+    fresh.wrote = run.own() or None
     if unknown and run.state is not UNDONE:
         fresh.undoable = run.undoable
     return fresh

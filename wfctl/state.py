@@ -469,13 +469,13 @@ class RunState:
         run.signal = event.signal
         run.reason = event.reason
         run.error = event.error
+        run.wrote = event.wrote
 
     def _node_succeeded(self, run: NodeRun, planned: Planned, event: ev.NodeSucceeded) -> None:
         self._attempt_ended(run, event)
         run.output = event.output
         run.stored = event.stored
         run.won = event.won
-        run.wrote = event.wrote
         if planned.node.prepares:
             run.prepared = [event.attempt]  # it has rolled back those of older attempts
 

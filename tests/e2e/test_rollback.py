@@ -194,6 +194,89 @@ def test_full_lists_what_stays_and_why(shop: Path, flow: Flow, wfctl: Command, s
     assert "left shared.txt: it was changed since" in shown
 
 
+TRIED = """
+    rollback: {strategy: full}
+    nodes:
+      a:
+        run: "test ! -e mine.txt || echo a >> mine.txt; echo $WFCTL_ATTEMPT > new.txt; HOW"
+        writes: [mine.txt, new.txt]
+        retry: {attempts: 2, delay: 1ms}
+      fails: {run: "test -e mended && false", needs: [a]}
+"""
+
+
+def left(document: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Of the first node: the files that went, and what is told of those that stay."""
+    return document["rollback"]["steps"][0]["removed"], document["rollback"]["steps"][0]["left"]
+
+
+def test_what_a_failed_attempt_has_made_was_not_there_before(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine\n")
+    flow(TRIED.replace("HOW", "test $WFCTL_ATTEMPT = 2"))
+    assert wfctl("run", "flow.yaml").returncode == 3
+    assert left(status()) == (["new.txt"], ["mine.txt: it was there before"])
+
+
+def test_nor_was_what_one_has_made_before_the_run_was_gone_on_with(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine\n")
+    flow(TRIED.replace("HOW", "test -e mended"))
+    assert wfctl("run", "flow.yaml").returncode == 1
+    (tmp_path / "mended").touch()
+    assert wfctl("resume", "last").returncode == 3
+    assert left(status()) == (["new.txt"], ["mine.txt: it was there before"])
+
+
+def test_what_somebody_has_put_in_its_place_meanwhile_was_there_before(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine\n")
+    flow(TRIED.replace("HOW", "test -e mended"))
+    assert wfctl("run", "flow.yaml").returncode == 1
+    (tmp_path / "new.txt").write_text("by hand\n")
+    (tmp_path / "mended").touch()
+    assert wfctl("resume", "last").returncode == 3
+    assert left(status()) == ([], ["mine.txt: it was there before", "new.txt: it was there before"])
+
+
+@pytest.mark.parametrize("killed", [1, 2])
+def test_of_what_a_killed_attempt_has_left_nobody_says_that_it_was_its_own(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status, start: Start, gone: Gone, killed: int
+) -> None:
+    how = f"test -e mended && exit; test $WFCTL_ATTEMPT = {killed} || exit 1; kill -9 $PPID; sleep 60"
+    (tmp_path / "mine.txt").write_text("mine\n")
+    flow(TRIED.replace("echo $WFCTL_ATTEMPT >", "test -e new.txt || echo $WFCTL_ATTEMPT >").replace("HOW", how))
+    assert start("run", "flow.yaml").wait(30) == KILLED
+    gone()
+    (tmp_path / "mended").touch()
+    assert wfctl("resume", "last").returncode == 3
+    unsure = "it was there before, or an attempt that was interrupted has left it"
+    mine = f"mine.txt: {unsure}"
+    # What the first attempt had made and was seen to leave is known, though the second was killed.
+    assert left(status()) == (([], [mine, f"new.txt: {unsure}"]) if killed == 1 else (["new.txt"], [mine]))
+
+
+@pytest.mark.parametrize("how", ["exit 1", "sleep 60"])
+def test_what_an_attempt_that_failed_has_made_goes_where_it_is_undone(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status, how: str
+) -> None:
+    flow(f"""
+        rollback: {{strategy: full}}
+        nodes:
+          a:
+            run: "echo half > new.txt; {how}"
+            writes: [new.txt]
+            timeout: 300ms
+            compensate: [{{run: "true"}}]
+            compensate_when: attempted
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 3
+    assert left(status()) == (["new.txt"], [])
+
+
 def test_what_was_kept_by_none_is_undone_by_hand(shop: Path, flow: Flow, wfctl: Command, status: Status) -> None:
     flow(SHOP.replace("STRATEGY", "none"))
     assert wfctl("run", "flow.yaml", "--keep-going").returncode == 1
@@ -379,8 +462,9 @@ def test_killed_while_files_are_removed_it_removes_the_rest(
         assert ended.returncode == 3, (passage, ended.stderr)
         left = [text for one in status()["rollback"]["steps"] for text in one["left"]]
         cut = {e["node"] for e in events(tmp_path) if e["event"] == "node_started" and e["attempt"] > 1}
-        allowed = {f"{name}.txt: it was there before" for name in cut}  # when the attempt began that did it
-        assert {*left} == {f"{name}.txt: it was there before" for name in texts(tmp_path)} <= allowed, passage
+        why = "it was there before, or an attempt that was interrupted has left it"
+        allowed = {f"{name}.txt: {why}" for name in cut}
+        assert {*left} == {f"{name}.txt: {why}" for name in texts(tmp_path)} <= allowed, passage
         if not was_killed:
             break
     assert 5 < passage < MOST - 1
