@@ -323,3 +323,21 @@ def test_what_of_finally_has_not_ended_comes_behind_the_rollback_of_a_person() -
     assert (run.attempts[-1], ended(run)) == ("f/1", ("interrupted", 130))
     on = simulate(LAST, run=run, undo=AS_SAID)
     assert on.attempts[-4:] == ["undo b.1/1", "undo a.1/1", "f/2", "g/1"]
+
+
+def test_however_often_a_person_speaks_finally_has_come_once() -> None:
+    run = simulate(LAST, fails={"c": 1}, undo_fails={"b.1": 1})
+    on = simulate(LAST, run=run, undo=AS_SAID, undo_fails={"b.1": 1})
+    assert (ended(on), on.ended["f"]) == (("rollback_failed", 4), "ok")
+    on = simulate(LAST, run=on, undo=AS_SAID, words=[ev.UndoAsked(time=0.0, node="b", by="me")])
+    assert (ended(on), on.attempts[-2:]) == (("rolled_back", 3), ["undo b.1/6", "undo a.1/1"])
+    on = simulate(LAST, run=on, undo=AS_SAID)
+    assert (on.ended["f"], on.ended["g"]) == ("ok", "ok")
+
+
+def test_so_does_what_of_finally_waited_for_another() -> None:
+    run = simulate(LAST, seconds={"g": 5}, signals=[(5, 2), (5.5, 2)])
+    assert (run.attempts[-1], ended(run)) == ("g/1", ("interrupted", 130))
+    on = simulate(LAST, run=run, undo=AS_SAID)
+    assert on.attempts[-3:] == ["undo b.1/1", "undo a.1/1", "g/2"]
+    assert ended(on) == ("rolled_back", 3)

@@ -94,6 +94,13 @@ def forget(state: RunState, asked: set[str], finally_only: bool) -> None:
         state.shrink(name)  # what it is made of may be another now
 
 
+def forget_cut_words(state: RunState) -> None:
+    """Begin anew with what of `finally` was interrupted: it comes behind the rollback, and what has ended does not."""
+    for name, run in state.nodes.items():
+        if run.state is INTERRUPTED and state.plan.nodes[name].node.section == "finally":
+            state.nodes[name] = _fresh(run)
+
+
 def _fresh(run: NodeRun) -> NodeRun:
     """The node as it begins anew."""
     fresh = _remembering(run, run.unknown)

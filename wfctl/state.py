@@ -589,6 +589,7 @@ class RunState:
         if undoes:
             if self.undoing is not None and not self.undo_wanted:
                 self.undoing.resumed()
+            resumption.forget_cut_words(self)
             self.derive()
             return
         if aside and self.undoing is not None:
@@ -715,8 +716,9 @@ class RunState:
         self.outputs = event.outputs
         self.stopping = False
         for name, planned in self.plan.nodes.items():
-            if planned.node.section == "finally" and not planned.needs and planned.parent is None:
-                self._judge(name, self.nodes[name])
+            run = self.nodes[name]
+            if planned.node.section == "finally" and run.state is WAITING and not run.judged:
+                self._judge(name, run)
 
     def _run_finished(self, event: ev.RunFinished) -> None:
         self.status = RunStatus(event.state)
