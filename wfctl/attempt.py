@@ -57,7 +57,7 @@ class Attempts:
         as it was when the node ran. Raises ExpressionError."""
         place = self._place_of(planned.id, f"{step}.{attempt}")
         job = self._job(planned, attempt, names, place, f"{step}/{attempt}", env)
-        return replace(job, env={**job.env, "WFCTL_IDEMPOTENCY_KEY": job.id.rpartition("/")[0]})
+        return replace(job, env={**job.env, "WFCTL_IDEMPOTENCY_KEY": job.key})
 
     def _job(
         self,
@@ -99,6 +99,7 @@ class Attempts:
             id=f"{self._run_id}/{planned.id}/{tail}",
             node=planned.id,
             attempt=attempt,
+            key=self._key(planned.id, tail.rpartition("/")[0]),
             env=env,
             sealed=self._sealed(planned, names) if node.receives else {},
             cwd=None if cwd == "." else cwd,
@@ -120,6 +121,12 @@ class Attempts:
         kind = self._kinds(node.kind)
         assert kind is not None  # refused at load
         return kind.prepare(job, node, names, place, self._during.vars(planned.id))
+
+    def _key(self, node: str, step: str) -> str:
+        """By what others may know the work of a node, or a step of its undo: what is done afresh has another."""
+        run = self._during.node(node)
+        times = str(run.round + 1) if run is not None and run.round else ""
+        return "/".join(part for part in (self._run_id, node, times, step) if part)
 
     def ending(self, planned: Planned, attempt: int, commit: bool, again: bool) -> Job:
         """The job that ends the prepared transaction of an attempt. Raises ExpressionError."""

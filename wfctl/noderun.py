@@ -140,6 +140,7 @@ class NodeRun:
         "reason",
         "retry_at",
         "rolled_back",
+        "round",
         "seconds",
         "signal",
         "started",
@@ -173,6 +174,7 @@ class NodeRun:
         "reason",
         "retry_at",
         "rolled_back",
+        "round",
         "seconds",
         "signal",
         "started",
@@ -189,6 +191,7 @@ class NodeRun:
     def __init__(self, attempt: int = 0, unknown: bool = False) -> None:
         self.state = WAITING
         self.attempt = attempt  # of all, also before a resume: names the log
+        self.round = 0  # so often it has begun anew after its work was done: that is then another act
         self.tries = 0  # since the last resume: what `retry.attempts` counts
         self.first_started: float | None = None  # of these tries
         self.ready_at: float | None = None  # the last time: what policies go by

@@ -17,6 +17,7 @@ from wfctl.noderun import (
     RETRYING,
     RUNNING,
     SKIPPED,
+    SUCCEEDED,
     TIMED_OUT,
     UNDONE,
     WAITING_INPUT,
@@ -115,6 +116,8 @@ def _remembering(run: NodeRun, unknown: bool) -> NodeRun:
     """A new one that knows what an earlier attempt may have left, and how that is undone."""
     fresh = NodeRun(run.attempt, unknown)
     fresh.prepared = run.prepared
+    stays = run.state is not UNDONE or (run.undo is not None and run.undo.how == "skip")
+    fresh.round = run.round + (run.state is SUCCEEDED or not stays)
     fresh.wrote = run.own() or None
     if unknown and run.state is not UNDONE:
         fresh.undoable = run.undoable

@@ -21,6 +21,7 @@ import pytest
 
 from tests.conftest import Command
 from tests.e2e.conftest import Flow, Gone, Start, Status, Until, Valid, environ
+from tests.helpers.server import Server
 
 POINTS = ["decided", "recorded", "submitted", "completed"]
 KILLED = -signal.SIGKILL
@@ -1275,6 +1276,27 @@ def test_each_step_has_one_key_for_all_of_its_tries_and_steps_have_different_one
     assert len({one[0] for one in keys}) == 3
 
 
+def test_what_was_undone_is_done_afresh_under_another_key(
+    tmp_path: Path, flow: Flow, wfctl: Command, server: Server
+) -> None:
+    """Who is sent a key again gives the old answer again, and does nothing: the charge that was given back, say."""
+    flow(f"""
+        nodes:
+          charge:
+            http: {{url: "{server.url}/echo", json: 7}}
+            compensate: [{{http: {{method: DELETE, url: "{server.url}/echo"}}}}]
+          stays: {{needs: [charge], http: {{url: "{server.url}/echo", json: 8}}}}
+          fails: {{run: test -e mended, needs: [stays]}}
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 3
+    assert wfctl("resume", "last").returncode == 3
+    (tmp_path / "mended").touch()
+    assert wfctl("resume", "last").returncode == 0
+    keys = [(seen.method, seen.headers["idempotency-key"]) for seen in server.seen if seen.body in (b"7", b"")]
+    assert [method for method, _ in keys] == ["POST", "DELETE", "POST", "DELETE", "POST"]
+    assert len({key for _, key in keys}) == 5
+
+
 def test_a_step_has_the_folder_and_the_variables_of_its_node(tmp_path: Path, flow: Flow, wfctl: Command) -> None:
     (tmp_path / "sub").mkdir()
     flow("""
@@ -1357,3 +1379,24 @@ def test_a_result_is_not_served_to_others_while_its_run_may_still_undo_it(
     assert second.returncode == 3
     assert status()["nodes"]["a"]["state"] != "cached"
     assert sorted(ledger(tmp_path)) == ["-a", "-a", "a", "a"], "the second did its own work"
+
+
+def test_a_backup_of_what_was_undone_does_not_stand_for_what_is_done_afresh(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "it.sqlite")) as it, it:
+        it.execute("CREATE TABLE t (a)")
+    flow("""
+        vars: {db: "sqlite:///it.sqlite"}
+        nodes:
+          migrate:
+            sql: {url: "${{ vars.db }}", backup: before.sqlite, execute: INSERT INTO t VALUES ('migrated')}
+            compensate: [{sql: {url: "${{ vars.db }}", restore: before.sqlite}}]
+          fails: {run: "false", needs: [migrate]}
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 3
+    with closing(sqlite3.connect(tmp_path / "it.sqlite")) as it, it:
+        it.execute("INSERT INTO t VALUES ('by others')")
+    assert wfctl("resume", "last").returncode == 3
+    with closing(sqlite3.connect(tmp_path / "it.sqlite")) as it:
+        assert it.execute("SELECT a FROM t").fetchall() == [("by others",)]
