@@ -119,6 +119,7 @@ class RunState:
         self.pin = 1  # the number of the definition in force
         self.nodes = {name: NodeRun() for name in plan.nodes}
         self.grown: dict[str, list[tuple[str, Any]]] = {}  # items that joined: keys and values, by `for_each`
+        self.former: dict[str, NodeRun] = {}  # what has left, and may join again
         self.no_wait = False  # for people: the run ends where only they could go on
         self._rank = POLICIES[plan.policy]
         self.derive()
@@ -417,7 +418,7 @@ class RunState:
         joined = self.plan.grow(name, [Item(key, value, i) for i, (key, value) in enumerate(items)])
         for node in joined:
             planned = self.plan.nodes[node]
-            run = self.nodes[node] = NodeRun()
+            run = self.nodes[node] = self.former.pop(node, NodeRun())
             self.open[planned.node.section] += 1
             run.left = len(planned.needs)
             for need in planned.needs:
@@ -428,7 +429,7 @@ class RunState:
         """Let them leave again: others will come."""
         if self.grown.pop(name, None) is not None:
             for node in self.plan.shrink(name):
-                del self.nodes[node]
+                self.former[node] = resumption.remembering(self.nodes.pop(node))
                 self.grown.pop(node, None)
 
     def _node_asked(self, run: NodeRun, planned: Planned, event: ev.NodeAsked) -> None:
@@ -741,6 +742,7 @@ class RunState:
         for name, items in resumption.items_over(grown, before, plan, old).items():
             self.grow(name, items)
         self.nodes = resumption.carried_over(before, plan, old)
+        self.former |= {name: resumption.remembering(run) for name, run in old.items() if name not in self.nodes}
         self.derive()
 
     # -- quick views

@@ -1381,6 +1381,25 @@ def test_a_result_is_not_served_to_others_while_its_run_may_still_undo_it(
     assert sorted(ledger(tmp_path)) == ["-a", "-a", "a", "a"], "the second did its own work"
 
 
+def test_items_that_join_again_go_on_counting_attempts(tmp_path: Path, flow: Flow, wfctl: Command) -> None:
+    flow("""
+        nodes:
+          list: {run: "test ! -e none && echo '[1]'", stdout: json, compensate: [{run: "true"}]}
+          each:
+            for_each: ${{ nodes.list.output }}
+            run: echo $WFCTL_ATTEMPT >> ledger
+            compensate: [{run: echo $WFCTL_IDEMPOTENCY_KEY >> keys}]
+          fails: {run: "false", needs: [each]}
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 3
+    (tmp_path / "none").touch()
+    assert wfctl("resume", "last").returncode == 1  # the items have left
+    (tmp_path / "none").unlink()
+    assert wfctl("resume", "last").returncode == 3
+    assert ledger(tmp_path) == ["1", "2"]
+    assert len({*(tmp_path / "keys").read_text().split()}) == 2
+
+
 def test_a_backup_of_what_was_undone_does_not_stand_for_what_is_done_afresh(
     tmp_path: Path, flow: Flow, wfctl: Command, status: Status
 ) -> None:
