@@ -242,6 +242,8 @@ def rollback(
         custody.end_own(folder, watching.warn)
         custody.end_others(store, watching.warn)
         state, by = record.state, answers.who(os.environ)
+        if state.committing and state.prepared:
+            raise UsageError(f"its transactions are being committed; go on with that first: wfctl resume {folder.id}")
         facts = _undo_facts(record, words, by)
         goes_on = state.undoing is not None and not (state.finished is not None and state.undoing.is_done)
         if not goes_on and not _touches(record, words.strategy):
@@ -281,7 +283,7 @@ def _undo_facts(record: Record, words: UndoWords, by: str) -> list[ev.Event]:
 
 def _touches(record: Record, strategy: str | None) -> bool:
     scheme, _ = scheme_of(record.plan, record.state, strategy or "as said")
-    return bool(scheme.undo or scheme.remove or scheme.checkpoint)
+    return bool(scheme.undo or scheme.remove or scheme.checkpoint or record.state.prepared)
 
 
 def rollback_preview(run_id: str, store: Store, strategy: str | None) -> dict[str, Any]:
