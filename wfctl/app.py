@@ -24,7 +24,7 @@ from wfctl.noderun import DONE, SUCCEEDED, UNDOING, WAITING_INPUT
 from wfctl.plan import Plan, Request
 from wfctl.recall import Recall
 from wfctl.record import dataclass
-from wfctl.state import RunState, RunStatus
+from wfctl.state import UNDOES, RunState, RunStatus
 from wfctl.store import RunFolder, Store
 from wfctl.undoing import scheme_of
 
@@ -248,7 +248,8 @@ def rollback(
         goes_on = state.undoing is not None and not (state.finished is not None and state.undoing.is_done)
         if not goes_on and not _touches(record, words.strategy):
             watching.warn(f"run {folder.id} has nothing to undo")
-            return Outcome(record, state.exit_code if state.exit_code is not None else ExitCode.FAILED)
+            over = state.status in (RunStatus.SUCCEEDED, *UNDOES)
+            return Outcome(record, state.exit_code if over and state.exit_code is not None else ExitCode.FAILED)
         secrets = _secrets_again(record, record.plan, variables)
         folder.make_folders()
         now = max(time.time(), state.time)

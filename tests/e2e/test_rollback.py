@@ -1157,6 +1157,18 @@ def test_a_run_that_was_killed_is_undone_by_hand(
     assert ledger(tmp_path) == ["a", "-long", "-a"]
 
 
+def test_an_interrupted_run_without_anything_to_undo_is_no_undo_that_was_interrupted(
+    tmp_path: Path, flow: Flow, wfctl: Command, start: Start, until: Until
+) -> None:
+    flow("""nodes: {a: {run: touch begun; sleep 60}}""")
+    process = start("run", "flow.yaml")
+    until((tmp_path / "begun").exists, "it runs")
+    process.terminate()
+    assert process.wait(30) == 143
+    ended = wfctl("rollback", "last")
+    assert (ended.returncode, "has nothing to undo" in ended.stderr) == (1, True)
+
+
 def test_nobody_undoes_a_run_that_is_not_there(flow: Flow, wfctl: Command, tmp_path: Path) -> None:
     flow(SLOW)
     for words in (("rollback", "nobody"), ("rollback", "last"), ("rollback", "nobody", "--dry-run")):
