@@ -253,6 +253,16 @@ def test_a_signal_while_losers_are_undone_ends_the_run_and_resume_goes_on() -> N
     assert on.ended["a[2]"] == "undone:superseded"
 
 
+@pytest.mark.parametrize("at", [1.5, 2.0, 2.5])
+def test_a_run_that_is_stopped_while_losers_are_undone_can_be_undone_whole(at: float) -> None:
+    parts = {"p": BACK, "a": needing("p", **BACK, for_each=[1, 2, 3], collect="first"), "b": needing("a", **BACK)}
+    run = simulate(flow(parts), seconds=TOOK, signals=[(at, 2)])
+    assert ended(run) == ("interrupted", 130)
+    on = simulate(flow(parts), run=run, seconds=TOOK, undo=AS_SAID)
+    assert (ended(on), on.attempts[-1]) == (("rolled_back", 3), "undo p.1/1")
+    assert {"undone"} == {on.ended[f"a[{i}]"].partition(":")[0] for i in range(3)}
+
+
 def test_a_loser_that_is_not_undone_needs_a_person() -> None:
     data = flow({"a": {**BACK, "for_each": [1, 2], "collect": "first"}})
     run = simulate(data, seconds={"a[0]": 1, "a[1]": 9}, undo_fails={"a[1].1": [1] * 5})

@@ -571,7 +571,8 @@ class RunState:
         over = self.undoing is not None and self.finished is not None and self.undoing.is_done
         undoes = bool(event.undo) or (goes_on and not over)
         self.by_hand = undoes and (self.settled is not None or (self.by_hand and self.undoing is not None))
-        self.undo_wanted = event.undo if self.undoing is None or over else ""
+        begins = self.undoing is None or over or (aside and self.status is not RunStatus.ROLLBACK_FAILED)
+        self.undo_wanted = event.undo if begins else ""
         self.status = RunStatus.RUNNING
         if self.error == self.halted:
             self.error = ""
@@ -588,7 +589,7 @@ class RunState:
         self.course = None
         self.commit_again = self.committing
         if undoes:
-            if self.undoing is not None and not self.undo_wanted:
+            if self.undoing is not None and not over:
                 self.undoing.resumed()
             resumption.forget_cut_words(self)
             self.derive()
