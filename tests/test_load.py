@@ -312,4 +312,8 @@ def test_what_no_step_of_an_undo_can_say_is_told_with_the_way_out(document: Writ
     assert of("[{run: y, needs: [b]}]") == [f'{at}: unknown key "needs"; {order}']
     ended = "a step is done when all that it has started has ended; leave it out"
     assert of("[{run: y, detach: true}]") == [f'{at}: unknown key "detach"; {ended}']
+    always = "a step is always done; let what it runs look whether there is anything to do"
+    assert of("[{run: y, when: true}]") == [f'{at}: unknown key "when"; {always}']
+    matter = "write expect: true where its failure is no matter"
+    assert of("[{run: y, continue_on_error: true}]") == [f'{at}: unknown key "continue_on_error"; {matter}']
     assert of("[]") == ["f.yaml:3:27: nodes.a.compensate: must not be empty; say none where there is nothing to undo"]

@@ -536,7 +536,7 @@ def test_items_are_found_out_anew_when_what_tells_them_runs_again() -> None:
     run = simulate(data, outputs={"l": [1, 2]})
     run = simulate(data, run=run, outputs={"l": [1]}, again=["l"])
     assert [n for n in run.state.nodes if n.startswith("x[")] == ["x[0]"]
-    assert run.attempts[4:] == ["l/2", "x[0]/1", "y/2"]
+    assert run.attempts[4:] == ["l/2", "x[0]/2", "y/2"]
 
 
 def test_what_is_open_waits_again_when_what_it_needs_runs_again() -> None:

@@ -253,6 +253,16 @@ def test_a_signal_while_losers_are_undone_ends_the_run_and_resume_goes_on() -> N
     assert on.ended["a[2]"] == "undone:superseded"
 
 
+@pytest.mark.parametrize("at", [1.5, 2.0, 2.5])
+def test_a_run_that_is_stopped_while_losers_are_undone_can_be_undone_whole(at: float) -> None:
+    parts = {"p": BACK, "a": needing("p", **BACK, for_each=[1, 2, 3], collect="first"), "b": needing("a", **BACK)}
+    run = simulate(flow(parts), seconds=TOOK, signals=[(at, 2)])
+    assert ended(run) == ("interrupted", 130)
+    on = simulate(flow(parts), run=run, seconds=TOOK, undo=AS_SAID)
+    assert (ended(on), on.attempts[-1]) == (("rolled_back", 3), "undo p.1/1")
+    assert {"undone"} == {on.ended[f"a[{i}]"].partition(":")[0] for i in range(3)}
+
+
 def test_a_loser_that_is_not_undone_needs_a_person() -> None:
     data = flow({"a": {**BACK, "for_each": [1, 2], "collect": "first"}})
     run = simulate(data, seconds={"a[0]": 1, "a[1]": 9}, undo_fails={"a[1].1": [1] * 5})
@@ -323,3 +333,21 @@ def test_what_of_finally_has_not_ended_comes_behind_the_rollback_of_a_person() -
     assert (run.attempts[-1], ended(run)) == ("f/1", ("interrupted", 130))
     on = simulate(LAST, run=run, undo=AS_SAID)
     assert on.attempts[-4:] == ["undo b.1/1", "undo a.1/1", "f/2", "g/1"]
+
+
+def test_however_often_a_person_speaks_finally_has_come_once() -> None:
+    run = simulate(LAST, fails={"c": 1}, undo_fails={"b.1": 1})
+    on = simulate(LAST, run=run, undo=AS_SAID, undo_fails={"b.1": 1})
+    assert (ended(on), on.ended["f"]) == (("rollback_failed", 4), "ok")
+    on = simulate(LAST, run=on, undo=AS_SAID, words=[ev.UndoAsked(time=0.0, node="b", by="me")])
+    assert (ended(on), on.attempts[-2:]) == (("rolled_back", 3), ["undo b.1/6", "undo a.1/1"])
+    on = simulate(LAST, run=on, undo=AS_SAID)
+    assert (on.ended["f"], on.ended["g"]) == ("ok", "ok")
+
+
+def test_so_does_what_of_finally_waited_for_another() -> None:
+    run = simulate(LAST, seconds={"g": 5}, signals=[(5, 2), (5.5, 2)])
+    assert (run.attempts[-1], ended(run)) == ("g/1", ("interrupted", 130))
+    on = simulate(LAST, run=run, undo=AS_SAID)
+    assert on.attempts[-3:] == ["undo b.1/1", "undo a.1/1", "g/2"]
+    assert ended(on) == ("rolled_back", 3)

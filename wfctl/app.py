@@ -17,18 +17,19 @@ from typing import TYPE_CHECKING, Any
 from wfctl import __version__, flow, graph, history, instant, machine
 from wfctl import events as ev
 from wfctl.driver import Watching, drive, fetch, keeps, pin, places
-from wfctl.errors import ExitCode, Fault, Invalid, Problem, StateError, UsageError
+from wfctl.errors import ExitCode, Fault, Invalid, Problem, StateError, UsageError, WfctlError
 from wfctl.experience import Experience
 from wfctl.history import Record
 from wfctl.noderun import DONE, SUCCEEDED, UNDOING, WAITING_INPUT
 from wfctl.plan import Plan, Request
 from wfctl.recall import Recall
 from wfctl.record import dataclass
-from wfctl.state import RunState, RunStatus
+from wfctl.state import UNDOES, RunState, RunStatus
 from wfctl.store import RunFolder, Store
 from wfctl.undoing import scheme_of
 
 if TYPE_CHECKING:
+    from wfctl import journal
     from wfctl.engine import Plotter
     from wfctl.forecast import Forecast
     from wfctl.renderers.picture import Picture
@@ -241,11 +242,14 @@ def rollback(
         custody.end_own(folder, watching.warn)
         custody.end_others(store, watching.warn)
         state, by = record.state, answers.who(os.environ)
+        if state.committing and state.prepared:
+            raise UsageError(f"its transactions are being committed; go on with that first: wfctl resume {folder.id}")
         facts = _undo_facts(record, words, by)
         goes_on = state.undoing is not None and not (state.finished is not None and state.undoing.is_done)
         if not goes_on and not _touches(record, words.strategy):
             watching.warn(f"run {folder.id} has nothing to undo")
-            return Outcome(record, state.exit_code if state.exit_code is not None else ExitCode.FAILED)
+            over = state.status in (RunStatus.SUCCEEDED, *UNDOES)
+            return Outcome(record, state.exit_code if over and state.exit_code is not None else ExitCode.FAILED)
         secrets = _secrets_again(record, record.plan, variables)
         folder.make_folders()
         now = max(time.time(), state.time)
@@ -280,7 +284,7 @@ def _undo_facts(record: Record, words: UndoWords, by: str) -> list[ev.Event]:
 
 def _touches(record: Record, strategy: str | None) -> bool:
     scheme, _ = scheme_of(record.plan, record.state, strategy or "as said")
-    return bool(scheme.undo or scheme.remove or scheme.checkpoint)
+    return bool(scheme.undo or scheme.remove or scheme.checkpoint or record.state.prepared)
 
 
 def rollback_preview(run_id: str, store: Store, strategy: str | None) -> dict[str, Any]:
@@ -761,7 +765,7 @@ def cancel(run_id: str, store: Store, warn: Callable[[str], None]) -> Cancelled:
             os.kill(held.pid, signal.SIGCONT)  # one that was stopped hears TERM only when it goes on
     ended = 0
     if was_running or folder.has_roster:
-        lock = journal.Lock.take(folder, wait=60.0, patient=True)
+        lock = _let_go(folder, held, warn)
         try:
             ended = custody.end_own(folder, warn)
         finally:
@@ -770,6 +774,35 @@ def cancel(run_id: str, store: Store, warn: Callable[[str], None]) -> Cancelled:
     if not was_running and not ended:
         raise UsageError(f"run {folder.id} is not running; `wfctl status {folder.id}` shows how it stands")
     return Cancelled(folder.id, ended)
+
+
+def _let_go(folder: RunFolder, told: journal.Holder | None, warn: Callable[[str], None]) -> journal.Lock:
+    """The lock of a run whose engine was told to stop. Who cannot be told is dying, or will not stop for us.
+
+    Raises BusyError."""
+    from wfctl import journal
+    from wfctl.errors import BusyError
+
+    try:
+        return journal.Lock.take(folder, wait=2.0, patient=True)
+    except BusyError:
+        if told is None:
+            raise
+    end = f"kill -KILL {told.pid}"
+    warn(f"waiting for process {told.pid} ({told.command}) to stop; `{end}` ends it at once")
+    try:
+        return journal.Lock.take(folder, wait=_patience(folder), patient=True)
+    except BusyError:
+        what = f"process {told.pid} ({told.command}) was told to stop run {folder.id}, and does not"
+        raise BusyError(f"{what}; end it with `{end}`, then try again") from None
+
+
+def _patience(folder: RunFolder) -> float:
+    """Seconds in which an engine that was told to stop must have: its nodes may take all of their grace."""
+    grace = 0.0
+    with suppress(WfctlError):  # who cannot read a run can still end it
+        grace = history.open_run(folder).plan.grace
+    return 60.0 + grace
 
 
 @dataclass(frozen=True, slots=True)

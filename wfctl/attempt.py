@@ -50,23 +50,32 @@ class Attempts:
     def job(self, planned: Planned, attempt: int) -> Job:
         """The job of that attempt. Raises ExpressionError where a value cannot be made."""
         names = self._during.of(planned.id) if planned.node.dynamic else {}
-        return self._job(planned, attempt, names, self._place_of(planned.id, attempt), str(attempt))
+        place, env = self._place_of(planned.id, attempt), self._during.env(planned.id)
+        return self._job(planned, attempt, names, place, str(attempt), env)
 
     def undo(
         self, planned: Planned, names: Mapping[str, object], step: str, attempt: int, env: Mapping[str, str]
     ) -> Job:
-        """The job of a try of a step of an undo, which `planned` has in place of its node, where the run's `env` was
-        another when the node ran. Raises ExpressionError."""
+        """The job of a try of a step of an undo, which `planned` has in place of its node. `env` is that of its file,
+        as it was when the node ran. Raises ExpressionError."""
         place = self._place_of(planned.id, f"{step}.{attempt}")
-        job = self._job(planned, attempt, names, place, f"{step}/{attempt}")
-        return replace(job, env={**env, **job.env, "WFCTL_IDEMPOTENCY_KEY": job.id.rpartition("/")[0]})
+        job = self._job(planned, attempt, names, place, f"{step}/{attempt}", env)
+        return replace(job, env={**job.env, "WFCTL_IDEMPOTENCY_KEY": job.key})
 
-    def _job(self, planned: Planned, attempt: int, names: Mapping[str, object], place: Place, tail: str) -> Job:
+    def _job(
+        self,
+        planned: Planned,
+        attempt: int,
+        names: Mapping[str, object],
+        place: Place,
+        tail: str,
+        around: Mapping[str, str],
+    ) -> Job:
         node = planned.node
         kind = self._kinds(node.kind)
         assert kind is not None  # refused at load
         env = {
-            **self._during.env(planned.id),
+            **around,
             "WFCTL_NODE": planned.id,
             "WFCTL_ATTEMPT": str(attempt),
             "WFCTL_OUTPUT": place.output,
@@ -95,6 +104,7 @@ class Attempts:
             id=f"{self._run_id}/{planned.id}/{tail}",
             node=planned.id,
             attempt=attempt,
+            key=self._key(planned.id, tail.rpartition("/")[0]),
             env=env,
             sealed=self._sealed(planned, names) if node.receives else {},
             cwd=None if cwd == "." else cwd,
@@ -115,6 +125,12 @@ class Attempts:
             estimate=planned.estimate,
         )
         return kind.prepare(job, node, names, place, self._during.vars(planned.id))
+
+    def _key(self, node: str, step: str) -> str:
+        """By what others may know the work of a node, or a step of its undo: what is done afresh has another."""
+        run = self._during.node(node)
+        times = str(run.round + 1) if run is not None and run.round else ""
+        return "/".join(part for part in (self._run_id, node, times, step) if part)
 
     def ending(self, planned: Planned, attempt: int, commit: bool, again: bool) -> Job:
         """The job that ends the prepared transaction of an attempt. Raises ExpressionError."""

@@ -632,7 +632,7 @@ class Engine:
             self._tried(trial, message, left, now)
             return
         end = conclude(self.plan, self.state, self._during, job.node, message, left, now)
-        if isinstance(end, ev.NodeSucceeded) and self._undo is not None:
+        if isinstance(end, ev.AttemptEnded) and self._undo is not None:
             end = replace(end, wrote=self._undo.wrote(job.node))
         if self.state.nodes[job.node].key and self._keeping is not None:
             self._twins_look = True

@@ -330,7 +330,8 @@ class NodeStarted(Event):
     """Under which its result will be kept."""
     undo: Any = None
     """What an undo of it needs, as it is now: how many `steps` it has, the number of the definition that says them
-    (`pin`), and the values of the `names` in them; and of a node whose files may go the files that were `there`."""
+    (`pin`), and the values of the `names` in them; and of a node whose files may go those that were `there`, and with
+    their hashes its `own`, that earlier attempts had left."""
     why: Any = None
     """Why it runs and no kept result is served, as `results` has it."""
 
@@ -346,6 +347,8 @@ class AttemptEnded(Event):
     signal: int | None = None
     reason: str = ""
     error: str = ""
+    wrote: Any = None
+    """The files that it has written with their hashes, where a rollback may remove them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,8 +358,6 @@ class NodeSucceeded(AttemptEnded):
     name: ClassVar[str] = "node_succeeded"
     output: Any = None
     stored: bool = False
-    wrote: Any = None
-    """The files that it has written with their hashes, where a rollback may remove them."""
     won: tuple[str, ...] = ()
     """Of a `for_each` whose strategy chooses: the keys of the items that its output is made of."""
 

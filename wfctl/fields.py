@@ -117,7 +117,7 @@ class FieldsKind:
             filled=filled,
             file=f"{place.values}task.json",
             result=file_of(place.output),
-            key=job.id.rpartition("/")[0],
+            key=job.key,
         )
         return replace(job, task=task, sealed=sealed, files={**job.files, **hand.files})
 

@@ -308,7 +308,8 @@ def undo_preview(record: Record, strategy: str) -> dict[str, Any]:
     from wfctl.undoing import executed, scheme_of
 
     found = scheme_of(record.plan, record.state, strategy)
-    return {"run": record.folder.id, **undo_document(record.plan, *found, executed(record.state))}
+    document = undo_document(record.plan, *found, executed(record.state))
+    return {"run": record.folder.id, **document, "transactions": transactions(record.state)}
 
 
 def undo_document(

@@ -40,7 +40,7 @@ class Task:
     file: str = ""
     result: str = ""
     key: str = ""
-    """The same for all attempts of one node of one run: what others may know it by (`Idempotency-Key`)."""
+    """That of the job (`Idempotency-Key`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,8 @@ class Job:
     id: str
     node: str
     attempt: int
+    key: str = ""
+    """The same for all attempts until one has succeeded: what others may know the act by."""
     argv: tuple[str, ...] = ()
     task: Task | None = None
     """In place of `argv`, where the kind is Python code."""

@@ -140,6 +140,7 @@ class NodeRun:
         "reason",
         "retry_at",
         "rolled_back",
+        "round",
         "seconds",
         "signal",
         "started",
@@ -173,6 +174,7 @@ class NodeRun:
         "reason",
         "retry_at",
         "rolled_back",
+        "round",
         "seconds",
         "signal",
         "started",
@@ -189,6 +191,7 @@ class NodeRun:
     def __init__(self, attempt: int = 0, unknown: bool = False) -> None:
         self.state = WAITING
         self.attempt = attempt  # of all, also before a resume: names the log
+        self.round = 0  # so often it has begun anew after its work was done: that is then another act
         self.tries = 0  # since the last resume: what `retry.attempts` counts
         self.first_started: float | None = None  # of these tries
         self.ready_at: float | None = None  # the last time: what policies go by
@@ -209,7 +212,7 @@ class NodeRun:
         self.why: Any = None  # no kept result was served
         self.made: float | None = None  # when the kept result was made that was served
         self.undoable: Any = None  # what an undo of its last attempt needs
-        self.wrote: Any = None  # with hashes, where a rollback may remove it
+        self.wrote: Any = None  # by its last attempt, with hashes, where a rollback may remove it
         self.undo: UndoRun | None = None
         self.waits = ""  # for the twin that works on its key
         self.place = 0  # of the event by which it ended, among all of the run
@@ -220,3 +223,9 @@ class NodeRun:
         self.inside: Tally | None = None  # of what it holds, while it is open
         self.left = self.succeeded = self.failed = 0
         self.judged = False  # handed to a queue: neither its trigger nor its `when` is asked again
+
+    def own(self) -> dict[str, str]:
+        """The files that its attempts were seen to leave, with their hashes, and that were not there before."""
+        known = self.undoable or {}
+        there = known.get("there", ())
+        return {**known.get("own", {}), **{p: digest for p, digest in (self.wrote or {}).items() if p not in there}}

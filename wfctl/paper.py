@@ -57,10 +57,21 @@ def to_data(state: RunState) -> dict[str, Any]:
         "forced": sorted(state.forced),
         "checkpoints": [[name, one.place, one.time, one.files] for name, one in state.checkpoints.items()],
         "grown": [[name, items] for name, items in state.grown.items()],
-        "nodes": {
-            name: [str(run.state), *(getattr(run, key) for key in NodeRun.KEPT)] for name, run in state.nodes.items()
-        },
+        "former": {name: _told(run) for name, run in state.former.items()},
+        "nodes": {name: _told(run) for name, run in state.nodes.items()},
     }
+
+
+def _told(run: NodeRun) -> list[Any]:
+    return [str(run.state), *(getattr(run, key) for key in NodeRun.KEPT)]
+
+
+def _tell(run: NodeRun, told: list[Any]) -> None:
+    run.state = NodeState(told[0])
+    for key, value in zip(NodeRun.KEPT, told[1:], strict=True):
+        setattr(run, key, value)
+    run.devices, run.won = tuple(run.devices), tuple(run.won)
+    run.prepared = list(run.prepared)
 
 
 def from_data(plan: Plan, data: Mapping[str, Any]) -> RunState:
@@ -78,15 +89,12 @@ def from_data(plan: Plan, data: Mapping[str, Any]) -> RunState:
     state.course = planned if isinstance(planned, ev.RunPlanned) else None
     state.status = RunStatus(state.status)
     state.settled = RunStatus(state.settled) if state.settled is not None else None
-    for name, (word, *values) in data["nodes"].items():
-        run = state.nodes[name]
-        run.state = NodeState(word)
-        for key, value in zip(NodeRun.KEPT, values, strict=True):
-            setattr(run, key, value)
-        run.devices, run.won = tuple(run.devices), tuple(run.won)
-        run.prepared = list(run.prepared)
+    for name, told in data["nodes"].items():
+        _tell(state.nodes[name], told)
         if name in data["undos"]:
-            run.undo = UndoRun.from_data(data["undos"][name])
+            state.nodes[name].undo = UndoRun.from_data(data["undos"][name])
+    for name, told in data["former"].items():
+        _tell(state.former.setdefault(name, NodeRun()), told)
     state.derive()
     if (course := data["undoing"]) is not None:
         lists = {key: tuple(course[key]) for key in ("nodes", "remove")}

@@ -17,6 +17,7 @@ from wfctl.noderun import (
     RETRYING,
     RUNNING,
     SKIPPED,
+    SUCCEEDED,
     TIMED_OUT,
     UNDONE,
     WAITING_INPUT,
@@ -94,9 +95,16 @@ def forget(state: RunState, asked: set[str], finally_only: bool) -> None:
         state.shrink(name)  # what it is made of may be another now
 
 
+def forget_cut_words(state: RunState) -> None:
+    """Begin anew with what of `finally` was interrupted: it comes behind the rollback, and what has ended does not."""
+    for name, run in state.nodes.items():
+        if run.state is INTERRUPTED and state.plan.nodes[name].node.section == "finally":
+            state.nodes[name] = _fresh(run)
+
+
 def _fresh(run: NodeRun) -> NodeRun:
     """The node as it begins anew."""
-    fresh = _remembering(run, run.unknown)
+    fresh = remembering(run)
     if run.state is INTERRUPTED:
         # The attempt counts for its number, not for `retry.attempts`: nothing of the work failed.
         fresh.tries = max(0, run.tries - 1)
@@ -104,10 +112,14 @@ def _fresh(run: NodeRun) -> NodeRun:
     return fresh
 
 
-def _remembering(run: NodeRun, unknown: bool) -> NodeRun:
+def remembering(run: NodeRun, unknown: bool | None = None) -> NodeRun:
     """A new one that knows what an earlier attempt may have left, and how that is undone."""
+    unknown = run.unknown if unknown is None else unknown
     fresh = NodeRun(run.attempt, unknown)
     fresh.prepared = run.prepared
+    stays = run.state is not UNDONE or (run.undo is not None and run.undo.how == "skip")
+    fresh.round = run.round + (run.state is SUCCEEDED or not stays)
+    fresh.wrote = run.own() or None
     if unknown and run.state is not UNDONE:
         fresh.undoable = run.undoable
     return fresh
@@ -149,7 +161,7 @@ def carried_over(before: Plan, plan: Plan, old: Mapping[str, NodeRun]) -> dict[s
         inside = planned.parent is not None and nodes[planned.parent].state in DONE
         stands = run.state is WAITING_INPUT and name not in others and before.nodes[name].node.body == planned.node.body
         if not stays and not stands and not (inside and run.state in FINAL):
-            run = _remembering(run, run.unknown or run.state is RUNNING)
+            run = remembering(run, run.unknown or run.state is RUNNING)
         nodes[name] = run
     return nodes
 

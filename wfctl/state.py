@@ -119,6 +119,7 @@ class RunState:
         self.pin = 1  # the number of the definition in force
         self.nodes = {name: NodeRun() for name in plan.nodes}
         self.grown: dict[str, list[tuple[str, Any]]] = {}  # items that joined: keys and values, by `for_each`
+        self.former: dict[str, NodeRun] = {}  # what has left, and may join again
         self.no_wait = False  # for people: the run ends where only they could go on
         self._rank = POLICIES[plan.policy]
         self.derive()
@@ -424,7 +425,7 @@ class RunState:
         joined = self.plan.grow(name, [Item(key, value, i) for i, (key, value) in enumerate(items)])
         for node in joined:
             planned = self.plan.nodes[node]
-            run = self.nodes[node] = NodeRun()
+            run = self.nodes[node] = self.former.pop(node, NodeRun())
             self.open[planned.node.section] += 1
             run.left = len(planned.needs)
             for need in planned.needs:
@@ -435,7 +436,7 @@ class RunState:
         """Let them leave again: others will come."""
         if self.grown.pop(name, None) is not None:
             for node in self.plan.shrink(name):
-                del self.nodes[node]
+                self.former[node] = resumption.remembering(self.nodes.pop(node))
                 self.grown.pop(node, None)
 
     def _node_asked(self, run: NodeRun, planned: Planned, event: ev.NodeAsked) -> None:
@@ -476,13 +477,13 @@ class RunState:
         run.signal = event.signal
         run.reason = event.reason
         run.error = event.error
+        run.wrote = event.wrote
 
     def _node_succeeded(self, run: NodeRun, planned: Planned, event: ev.NodeSucceeded) -> None:
         self._attempt_ended(run, event)
         run.output = event.output
         run.stored = event.stored
         run.won = event.won
-        run.wrote = event.wrote
         if planned.node.prepares:
             run.prepared = [event.attempt]  # it has rolled back those of older attempts
 
@@ -577,7 +578,8 @@ class RunState:
         over = self.undoing is not None and self.finished is not None and self.undoing.is_done
         undoes = bool(event.undo) or (goes_on and not over)
         self.by_hand = undoes and (self.settled is not None or (self.by_hand and self.undoing is not None))
-        self.undo_wanted = event.undo if self.undoing is None or over else ""
+        begins = self.undoing is None or over or (aside and self.status is not RunStatus.ROLLBACK_FAILED)
+        self.undo_wanted = event.undo if begins else ""
         self.status = RunStatus.RUNNING
         if self.error == self.halted:
             self.error = ""
@@ -594,8 +596,9 @@ class RunState:
         self.course = None
         self.commit_again = self.committing
         if undoes:
-            if self.undoing is not None and not self.undo_wanted:
+            if self.undoing is not None and not over:
                 self.undoing.resumed()
+            resumption.forget_cut_words(self)
             self.derive()
             return
         if aside and self.undoing is not None:
@@ -722,8 +725,9 @@ class RunState:
         self.outputs = event.outputs
         self.stopping = False
         for name, planned in self.plan.nodes.items():
-            if planned.node.section == "finally" and not planned.needs and planned.parent is None:
-                self._judge(name, self.nodes[name])
+            run = self.nodes[name]
+            if planned.node.section == "finally" and run.state is WAITING and not run.judged:
+                self._judge(name, run)
 
     def _run_finished(self, event: ev.RunFinished) -> None:
         self.status = RunStatus(event.state)
@@ -746,6 +750,7 @@ class RunState:
         for name, items in resumption.items_over(grown, before, plan, old).items():
             self.grow(name, items)
         self.nodes = resumption.carried_over(before, plan, old)
+        self.former |= {name: resumption.remembering(run) for name, run in old.items() if name not in self.nodes}
         self.derive()
 
     # -- quick views

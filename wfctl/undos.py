@@ -51,12 +51,19 @@ class Undos:
             wanted = compensation.references(planned.node.compensate)
             wanted |= {r.path for r in expr.references_of((planned.node.env, planned.node.cwd))}
             wanted |= _behind(wanted, self._during.vars(node))
+            wanted |= {("env", name) for name in self._during.env(node)}  # that of the run is in its definition
+            own = ("nodes", planned.node.id, "writes")
+            wanted |= {path[2:] for path in wanted if path[:3] == own}  # by its other name
             names = self._during.of(node)
-            found = ((path, _value(path, names, planned)) for path in sorted(wanted))
-            values = [[list(path), value] for path, value in found if value is not _GONE]
+            made = ((path, _value(path, names, planned)) for path in sorted(wanted))
+            values = [[list(path), value] for path, value in made if value is not _GONE]
             frozen = {"steps": len(planned.node.compensate), "pin": self._state.pin, "names": values}
         if self._removes and planned.node.writes:
-            frozen["there"] = list(self._files(planned))
+            found, left = self._files(planned), self._state.nodes[node].own()
+            still = {path: digest for path, digest in found.items() if left.get(path) == digest}
+            frozen["there"] = [path for path in found if path not in still]
+            if still:
+                frozen["own"] = still
         return frozen or None
 
     def wrote(self, node: str) -> Mapping[str, str] | None:
@@ -74,6 +81,7 @@ class Undos:
         names = _names(self._during, planned, run)
         retry = compensation.retry_of(found, terms.rollback)
         env = terms.env if terms.env != self._plan.env else {}  # it is handed on with what is inherited
+        env = {**env, **self._during.env(node), **names["env"]}
 
         def proof() -> Trial:
             assert found.verify is not None
@@ -92,9 +100,10 @@ class Undos:
         if run.wrote is None or not run.undoable or "there" not in run.undoable:
             return (), ("what it wrote: nothing was recorded of it",) if planned.node.writes else ()
         digests, removed, left = Digests(self._plan.root), [], []
+        before = "it was there before" + (", or an attempt that was interrupted has left it" if run.unknown else "")
         for path, digest in run.wrote.items():
             if path in run.undoable["there"]:
-                left.append(f"{path}: it was there before")
+                left.append(f"{path}: {before}")
                 continue
             try:
                 now = digests.file(path)

@@ -189,6 +189,8 @@ _NOT_OF_A_STEP = {
     **dict.fromkeys(("env", "secrets", "cwd"), "a step has that of the node which it undoes; say it there"),
     "needs": "steps are done one after the other, as they stand in the list; leave it out",
     "detach": "a step is done when all that it has started has ended; leave it out",
+    "when": "a step is always done; let what it runs look whether there is anything to do",
+    "continue_on_error": "write expect: true where its failure is no matter",
 }
 
 

@@ -9,7 +9,10 @@ import os
 import shutil
 import signal
 import sqlite3
-from collections.abc import Mapping, Sequence
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Command
-from tests.e2e.conftest import Flow, Gone, Start, Status, Until, Valid
+from tests.e2e.conftest import Flow, Gone, Start, Status, Until, Valid, environ
+from tests.helpers.server import Server
 
 POINTS = ["decided", "recorded", "submitted", "completed"]
 KILLED = -signal.SIGKILL
@@ -189,6 +193,89 @@ def test_full_lists_what_stays_and_why(shop: Path, flow: Flow, wfctl: Command, s
     shown = wfctl("status", "last").stdout
     assert "left mine.txt: it was there before" in shown
     assert "left shared.txt: it was changed since" in shown
+
+
+TRIED = """
+    rollback: {strategy: full}
+    nodes:
+      a:
+        run: "test ! -e mine.txt || echo a >> mine.txt; echo $WFCTL_ATTEMPT > new.txt; HOW"
+        writes: [mine.txt, new.txt]
+        retry: {attempts: 2, delay: 1ms}
+      fails: {run: "test -e mended && false", needs: [a]}
+"""
+
+
+def left(document: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Of the first node: the files that went, and what is told of those that stay."""
+    return document["rollback"]["steps"][0]["removed"], document["rollback"]["steps"][0]["left"]
+
+
+def test_what_a_failed_attempt_has_made_was_not_there_before(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine\n")
+    flow(TRIED.replace("HOW", "test $WFCTL_ATTEMPT = 2"))
+    assert wfctl("run", "flow.yaml").returncode == 3
+    assert left(status()) == (["new.txt"], ["mine.txt: it was there before"])
+
+
+def test_nor_was_what_one_has_made_before_the_run_was_gone_on_with(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine\n")
+    flow(TRIED.replace("HOW", "test -e mended"))
+    assert wfctl("run", "flow.yaml").returncode == 1
+    (tmp_path / "mended").touch()
+    assert wfctl("resume", "last").returncode == 3
+    assert left(status()) == (["new.txt"], ["mine.txt: it was there before"])
+
+
+def test_what_somebody_has_put_in_its_place_meanwhile_was_there_before(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine\n")
+    flow(TRIED.replace("HOW", "test -e mended"))
+    assert wfctl("run", "flow.yaml").returncode == 1
+    (tmp_path / "new.txt").write_text("by hand\n")
+    (tmp_path / "mended").touch()
+    assert wfctl("resume", "last").returncode == 3
+    assert left(status()) == ([], ["mine.txt: it was there before", "new.txt: it was there before"])
+
+
+@pytest.mark.parametrize("killed", [1, 2])
+def test_of_what_a_killed_attempt_has_left_nobody_says_that_it_was_its_own(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status, start: Start, gone: Gone, killed: int
+) -> None:
+    how = f"test -e mended && exit; test $WFCTL_ATTEMPT = {killed} || exit 1; kill -9 $PPID; sleep 60"
+    (tmp_path / "mine.txt").write_text("mine\n")
+    flow(TRIED.replace("echo $WFCTL_ATTEMPT >", "test -e new.txt || echo $WFCTL_ATTEMPT >").replace("HOW", how))
+    assert start("run", "flow.yaml").wait(30) == KILLED
+    gone()
+    (tmp_path / "mended").touch()
+    assert wfctl("resume", "last").returncode == 3
+    unsure = "it was there before, or an attempt that was interrupted has left it"
+    mine = f"mine.txt: {unsure}"
+    # What the first attempt had made and was seen to leave is known, though the second was killed.
+    assert left(status()) == (([], [mine, f"new.txt: {unsure}"]) if killed == 1 else (["new.txt"], [mine]))
+
+
+@pytest.mark.parametrize("how", ["exit 1", "sleep 60"])
+def test_what_an_attempt_that_failed_has_made_goes_where_it_is_undone(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status, how: str
+) -> None:
+    flow(f"""
+        rollback: {{strategy: full}}
+        nodes:
+          a:
+            run: "echo half > new.txt; {how}"
+            writes: [new.txt]
+            timeout: 300ms
+            compensate: [{{run: "true"}}]
+            compensate_when: attempted
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 3
+    assert left(status()) == (["new.txt"], [])
 
 
 def test_what_was_kept_by_none_is_undone_by_hand(shop: Path, flow: Flow, wfctl: Command, status: Status) -> None:
@@ -376,8 +463,9 @@ def test_killed_while_files_are_removed_it_removes_the_rest(
         assert ended.returncode == 3, (passage, ended.stderr)
         left = [text for one in status()["rollback"]["steps"] for text in one["left"]]
         cut = {e["node"] for e in events(tmp_path) if e["event"] == "node_started" and e["attempt"] > 1}
-        allowed = {f"{name}.txt: it was there before" for name in cut}  # when the attempt began that did it
-        assert {*left} == {f"{name}.txt: it was there before" for name in texts(tmp_path)} <= allowed, passage
+        why = "it was there before, or an attempt that was interrupted has left it"
+        allowed = {f"{name}.txt: {why}" for name in cut}
+        assert {*left} == {f"{name}.txt: {why}" for name in texts(tmp_path)} <= allowed, passage
         if not was_killed:
             break
     assert 5 < passage < MOST - 1
@@ -686,6 +774,44 @@ def test_the_variables_of_the_whole_workflow_are_the_old_ones_too(tmp_path: Path
     assert ledger(tmp_path) == ["old"]
 
 
+def test_the_variables_of_a_sub_workflow_are_the_old_ones_too(tmp_path: Path, flow: Flow, wfctl: Command) -> None:
+    sub = """
+        env: {WHO: NAME}
+        nodes:
+          x: {run: "true", compensate: [{run: echo $WHO >> ledger}]}
+    """
+    flow("""
+        rollback: {strategy: none}
+        nodes:
+          s: {workflow: sub.yaml}
+          fails: {run: "false", needs: [s]}
+    """)
+    flow(sub.replace("NAME", "old"), "sub.yaml")
+    assert wfctl("run", "flow.yaml").returncode == 1
+    flow(sub.replace("NAME", "new"), "sub.yaml")
+    assert wfctl("resume", "last", "--update").returncode == 1
+    assert wfctl("rollback", "last").returncode == 3
+    assert ledger(tmp_path) == ["old"]
+
+
+@pytest.mark.parametrize("name", ["writes", "nodes.a.writes"])
+def test_the_paths_of_a_node_are_the_old_ones_however_a_step_names_them(
+    tmp_path: Path, flow: Flow, wfctl: Command, name: str
+) -> None:
+    text = f"""
+        rollback: {{strategy: none}}
+        nodes:
+          a: {{run: touch OUT, writes: [OUT], compensate: [{{run: "echo ${{{{ {name}[0] }}}} >> ledger"}}]}}
+          fails: {{run: "false", needs: [a]}}
+    """
+    flow(text.replace("OUT", "old"))
+    assert wfctl("run", "flow.yaml").returncode == 1
+    flow(text.replace("OUT", "new"))
+    assert wfctl("resume", "last", "--update").returncode == 1
+    assert wfctl("rollback", "last").returncode == 3
+    assert ledger(tmp_path) == ["old"]
+
+
 # Cleanup of files
 
 
@@ -884,6 +1010,65 @@ def test_of_two_at_once_one_works(
     check_legal(tmp_path, SLOW_NEEDS)
 
 
+DEAF = """
+import fcntl, signal, sys, time
+from wfctl import journal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+lock = open(sys.argv[1], "r+")
+fcntl.flock(lock, fcntl.LOCK_EX)
+if sys.argv[2] == "named":
+    journal._sign(lock.fileno())
+print(flush=True)
+time.sleep(60)
+"""
+"""Holds the lock of a run, and does not hear that it should end."""
+
+
+@pytest.fixture
+def deaf(failed: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Starts one, of which the lock says who it is, `named`, or not."""
+    started = []
+
+    def begin(how: str) -> subprocess.Popen[bytes]:
+        (lock,) = failed.glob(".wfctl/runs/*/lock")
+        words = [sys.executable, "-c", DEAF, str(lock), how]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, env=environ(failed))
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("verb", ["rollback", "cancel"])
+def test_who_holds_a_run_and_cannot_be_told_to_stop_is_not_waited_for(
+    wfctl: Command, deaf: Callable[[str], subprocess.Popen[bytes]], verb: str
+) -> None:
+    deaf("nameless")
+    began = time.monotonic()
+    refused = wfctl(verb, "last")
+    assert (refused.returncode, "cannot be named" in refused.stderr) == (5, True)
+    assert time.monotonic() - began < 20
+
+
+def test_it_is_said_who_is_waited_for_when_one_does_not_stop_soon(
+    failed: Path, deaf: Callable[[str], subprocess.Popen[bytes]], start: Start
+) -> None:
+    holder = deaf("named")
+    process = start("rollback", "last")
+    assert process.stderr is not None
+    said = process.stderr.readline()
+    assert f"waiting for process {holder.pid} " in said
+    assert f"kill -KILL {holder.pid}" in said
+    holder.kill()
+    process.communicate(timeout=30)
+    assert process.returncode == 3
+
+
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
     """All files under a folder, as far as a write would show."""
     return {str(p): ((s := p.lstat()).st_size, s.st_mtime_ns) for p in sorted(folder.rglob("*"))}
@@ -970,6 +1155,18 @@ def test_a_run_that_was_killed_is_undone_by_hand(
     gone()
     assert wfctl("rollback", "last").returncode == 3
     assert ledger(tmp_path) == ["a", "-long", "-a"]
+
+
+def test_an_interrupted_run_without_anything_to_undo_is_no_undo_that_was_interrupted(
+    tmp_path: Path, flow: Flow, wfctl: Command, start: Start, until: Until
+) -> None:
+    flow("""nodes: {a: {run: touch begun; sleep 60}}""")
+    process = start("run", "flow.yaml")
+    until((tmp_path / "begun").exists, "it runs")
+    process.terminate()
+    assert process.wait(30) == 143
+    ended = wfctl("rollback", "last")
+    assert (ended.returncode, "has nothing to undo" in ended.stderr) == (1, True)
 
 
 def test_nobody_undoes_a_run_that_is_not_there(flow: Flow, wfctl: Command, tmp_path: Path) -> None:
@@ -1091,6 +1288,27 @@ def test_each_step_has_one_key_for_all_of_its_tries_and_steps_have_different_one
     assert len({one[0] for one in keys}) == 3
 
 
+def test_what_was_undone_is_done_afresh_under_another_key(
+    tmp_path: Path, flow: Flow, wfctl: Command, server: Server
+) -> None:
+    """Who is sent a key again gives the old answer again, and does nothing: the charge that was given back, say."""
+    flow(f"""
+        nodes:
+          charge:
+            http: {{url: "{server.url}/echo", json: 7}}
+            compensate: [{{http: {{method: DELETE, url: "{server.url}/echo"}}}}]
+          stays: {{needs: [charge], http: {{url: "{server.url}/echo", json: 8}}}}
+          fails: {{run: test -e mended, needs: [stays]}}
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 3
+    assert wfctl("resume", "last").returncode == 3
+    (tmp_path / "mended").touch()
+    assert wfctl("resume", "last").returncode == 0
+    keys = [(seen.method, seen.headers["idempotency-key"]) for seen in server.seen if seen.body in (b"7", b"")]
+    assert [method for method, _ in keys] == ["POST", "DELETE", "POST", "DELETE", "POST"]
+    assert len({key for _, key in keys}) == 5
+
+
 def test_a_step_has_the_folder_and_the_variables_of_its_node(tmp_path: Path, flow: Flow, wfctl: Command) -> None:
     (tmp_path / "sub").mkdir()
     flow("""
@@ -1173,3 +1391,43 @@ def test_a_result_is_not_served_to_others_while_its_run_may_still_undo_it(
     assert second.returncode == 3
     assert status()["nodes"]["a"]["state"] != "cached"
     assert sorted(ledger(tmp_path)) == ["-a", "-a", "a", "a"], "the second did its own work"
+
+
+def test_items_that_join_again_go_on_counting_attempts(tmp_path: Path, flow: Flow, wfctl: Command) -> None:
+    flow("""
+        nodes:
+          list: {run: "test ! -e none && echo '[1]'", stdout: json, compensate: [{run: "true"}]}
+          each:
+            for_each: ${{ nodes.list.output }}
+            run: echo $WFCTL_ATTEMPT >> ledger
+            compensate: [{run: echo $WFCTL_IDEMPOTENCY_KEY >> keys}]
+          fails: {run: "false", needs: [each]}
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 3
+    (tmp_path / "none").touch()
+    assert wfctl("resume", "last").returncode == 1  # the items have left
+    (tmp_path / "none").unlink()
+    assert wfctl("resume", "last").returncode == 3
+    assert ledger(tmp_path) == ["1", "2"]
+    assert len({*(tmp_path / "keys").read_text().split()}) == 2
+
+
+def test_a_backup_of_what_was_undone_does_not_stand_for_what_is_done_afresh(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "it.sqlite")) as it, it:
+        it.execute("CREATE TABLE t (a)")
+    flow("""
+        vars: {db: "sqlite:///it.sqlite"}
+        nodes:
+          migrate:
+            sql: {url: "${{ vars.db }}", backup: before.sqlite, execute: INSERT INTO t VALUES ('migrated')}
+            compensate: [{sql: {url: "${{ vars.db }}", restore: before.sqlite}}]
+          fails: {run: "false", needs: [migrate]}
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 3
+    with closing(sqlite3.connect(tmp_path / "it.sqlite")) as it, it:
+        it.execute("INSERT INTO t VALUES ('by others')")
+    assert wfctl("resume", "last").returncode == 3
+    with closing(sqlite3.connect(tmp_path / "it.sqlite")) as it:
+        assert it.execute("SELECT a FROM t").fetchall() == [("by others",)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import Command
-from tests.e2e.conftest import Flow, Start, Status, Until
+from tests.e2e.conftest import Flow, Start, Status, Until, Valid
 from wfctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -233,6 +233,20 @@ def test_who_resumes_after_a_crash_commits_each_once(
     assert table.prepared() == []
 
 
+def test_who_undoes_after_a_crash_rolls_back_what_was_prepared(
+    wfctl: Command, flow: Flow, table: Database, start: Start, until: Until, tmp_path: Path, valid: Valid
+) -> None:
+    process = start("run", flow(PREPARING.format(url=table.url, last="touch begun; sleep 60")))
+    until((tmp_path / "begun").exists, "the last node has begun")
+    process.kill()
+    process.wait()
+    assert "the prepared transaction of two is rolled back" in wfctl("rollback", "last", "--dry-run").stdout
+    valid("undo", json.loads(wfctl("rollback", "last", "--dry-run", "--json").stdout))
+    ended = wfctl("rollback", "last")
+    assert (ended.returncode, table.prepared()) == (3, []), ended.stderr
+    assert table.execute("SELECT id FROM t") == []
+
+
 def test_a_database_that_is_away_at_the_end_leaves_the_statements_to_type(
     wfctl: Command, flow: Flow, start: Start, until: Until, tmp_path: Path
 ) -> None:
@@ -251,5 +265,7 @@ def test_a_database_that_is_away_at_the_end_leaves_the_statements_to_type(
         for name in names:
             assert f"COMMIT PREPARED '{name}'" in told
         server.start()
+        refused = wfctl("rollback", "last")
+        assert (refused.returncode, "wfctl resume " in refused.stderr) == (2, True)
         assert wfctl("resume", "last").returncode == 0
         assert sorted(table.execute("SELECT id FROM t")) == [(1,), (2,)]

@@ -20,7 +20,9 @@ def preview(
     """`rollback --dry-run`, and `plan --if-fails`, for people. With `whole` no command is cut at the width."""
     pen = Pen(max(width, 40), color, unicode)
     lines = [*_analysis(document, pen), ""]
-    if not document["order"]:
+    prepared = (pen.safe(one["node"]) for one in document.get("transactions", ()))
+    ended = [f"  the prepared transaction of {node} is rolled back" for node in prepared]
+    if not document["order"] and not ended:
         return "\n".join([*lines, "nothing would be undone"]) + "\n"
     for number, wave in enumerate(document["order"], 1):
         for one in wave:
@@ -28,7 +30,7 @@ def preview(
             lines += [f"        {pen.safe(step) if whole else pen.clip(step, pen.width - 8)}" for step in one["steps"]]
             if one["node"] in document["remove"]:
                 lines.append("        what it wrote is removed, unless it was there before or was changed since")
-    lines += ["", f"then: {THEN[document['then']]}"]
+    lines += [*ended, "", f"then: {THEN[document['then']]}"]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
