@@ -879,7 +879,8 @@ def report(run_id: str, store: Store, lines: int | None = None) -> tuple[str, st
 
     record, events = dossier.read(store.find_run(run_id))
     told = dossier.gather(record, events, dossier.LINES if lines is None else lines)
-    graph = drawing.picture(record.plan, record) if len(told["nodes"]) <= dossier.DRAWN else None
+    few = len(told["nodes"]) <= dossier.DRAWN
+    graph = drawing.picture(record.plan, record, critical=told["critical_path"]) if few else None
     return record.folder.id, render(told, graph, time.time())
 
 

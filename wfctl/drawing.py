@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wfctl import history
+from wfctl import history, outline
 from wfctl.budget import DEVICES
 from wfctl.history import Record
 from wfctl.plan import DEFAULT_ESTIMATE, Plan, Planned
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
     from wfctl.forecast import Forecast
 
 
-def picture(plan: Plan, record: Record | None = None, *, expand: bool = False) -> Picture:
+def picture(plan: Plan, record: Record | None = None, *, expand: bool = False, critical: Sequence[str] = ()) -> Picture:
     """The picture of a plan, or of a run with its states. What lies in others is folded into them, or with `expand`
-    drawn: then the box of what holds others is where these come together."""
-    critical = set(plan.critical_path) if record is None and len(plan.critical_path) > 1 else set()
+    drawn: then the box of what holds others is where these come together. The `critical` path is the plan's own, of a
+    run what is told."""
+    path = plan.critical_path if record is None else critical
+    found = outline.outline(plan, expand=expand)
+    boxes, arrows = outline.along(plan, found, path) if len(path) > 1 else (set(), set())
     status = record.status() if record else ""
     nodes = []
-    for name in plan.in_order():
+    for name in found.boxes:
         planned = plan.nodes[name]
-        if planned.parent is not None and not expand:
-            continue
         run_ = record.state.nodes[name] if record else None
         shown = history.node_document(record, name, status) if record else None
         nodes.append(
@@ -40,12 +41,14 @@ def picture(plan: Plan, record: Record | None = None, *, expand: bool = False) -
                 state=shown["state"] if shown else None,
                 seconds=run_.seconds if run_ and run_.started is not None else None,
                 section="finally" if planned.node.section == "finally" else "nodes",
-                critical=name in critical or (not expand and any(one in critical for one in planned.children)),
+                critical=name in boxes,
                 note=_inside(plan, planned),
             )
         )
-    pairs = _edges(plan) if expand else _folded(plan)
-    edges = tuple(PictureEdge(need, name) for need, name in dict.fromkeys(pairs))
+    edges = tuple(
+        PictureEdge(*arrow, kind="file" if by_path else "needs", critical=arrow in arrows)
+        for arrow, by_path in found.arrows.items()
+    )
     return Picture(title=plan.name, nodes=tuple(nodes), edges=edges, state=status or None)
 
 
@@ -107,34 +110,6 @@ def _inside(plan: Plan, planned: Planned) -> str:
             return "for each item"
         return plural(len(planned.children), "item")
     return plural(len(planned.children), "node") if planned.holds else ""
-
-
-def _folded(plan: Plan) -> Iterator[tuple[str, str]]:
-    """The edges between the nodes of the file itself."""
-    top: dict[str, str] = {}
-    for name in plan.in_order():
-        parent = plan.nodes[name].parent
-        top[name] = name if parent is None else top[parent]
-    for name, planned in plan.nodes.items():
-        for need in planned.needs:
-            if top[need] != top[name]:
-                yield top[need], top[name]
-
-
-def _edges(plan: Plan) -> Iterator[tuple[str, str]]:
-    """All edges. What the one around them needs, those need that need nothing beside them."""
-    for name, planned in plan.nodes.items():
-        if planned.parent is not None and not any(plan.nodes[o].parent == planned.parent for o in planned.dependents):
-            yield name, planned.parent
-        if planned.children:
-            continue
-        needs = planned.needs
-        around = planned
-        while not needs and around.parent is not None:
-            around = plan.nodes[around.parent]
-            needs = around.needs
-        for need in needs:
-            yield need, name
 
 
 def timeline(forecast: Forecast) -> Timeline:

@@ -86,6 +86,22 @@ def test_what_cannot_be_drawn_is_told_with_the_way_out(wfctl: Command, flow: Flo
     assert "Traceback" not in ended.stderr
 
 
+def test_groups_that_hand_each_other_files_are_drawn_opened_with_dashed_arrows(wfctl: Command, flow: Flow) -> None:
+    flow("""
+        nodes:
+          g:
+            nodes:
+              a: {run: echo > x, writes: [x]}
+              c: {run: cat y, reads: [y]}
+          h: {nodes: {b: {run: cat x > y, reads: [x], writes: [y]}}}
+    """)
+    shown = wfctl("graph", "flow.yaml", "-f", "dot")
+    assert shown.returncode == 0, shown.stderr
+    assert '"g.a" -> "h.b" [style=dashed, penwidth=2]' in shown.stdout
+    assert wfctl("run", "flow.yaml").returncode == 0
+    assert wfctl("report", "last", "-o", "page.html").returncode == 0
+
+
 @pytest.mark.parametrize("words", [[], ["--expand"], ["--compensation"], ["--focus", "ship"]], ids=" ".join)
 @pytest.mark.parametrize("format", ["terminal", "mermaid", "dot", "svg", "html"])
 def test_every_format_draws_all_of_these(wfctl: Command, flow: Flow, format: str, words: list[str]) -> None:

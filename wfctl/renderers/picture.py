@@ -28,11 +28,13 @@ class PictureNode:
 
 @dataclass(frozen=True, slots=True)
 class PictureEdge:
-    """One arrow: `target` comes after `source`. `kind` says what made it: `needs`, `file`, `output` …"""
+    """One arrow: `target` comes after `source`. `kind` says what made it: `needs`, `file` where nothing but a path did,
+    `undo`."""
 
     source: str
     target: str
-    kind: str = "needs"
+    kind: Literal["needs", "file", "undo"] = "needs"
+    critical: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,7 @@ def arrows(picture: Picture) -> dict[tuple[str, str], bool]:
 
 def path_arrows(picture: Picture) -> set[tuple[str, str]]:
     """The arrows of the critical path: not each between two of its nodes, for some pass others over."""
-    from graphlib import TopologicalSorter
-
-    before: dict[str, list[str]] = {node.id: [] for node in picture.nodes if node.critical}
-    pairs = [pair for pair in arrows(picture) if pair[0] in before and pair[1] in before]
-    for source, target in pairs:
-        before[target].append(source)
-    return set(pairwise(TopologicalSorter(before).static_order())) & set(pairs)
+    return {(edge.source, edge.target) for edge in picture.edges if edge.critical}
 
 
 def around(picture: Picture, node: str, depth: int) -> Picture:

@@ -11,7 +11,6 @@ import html
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ ORDER = (
 
 def render(dossier: Mapping[str, Any], picture: Picture | None = None, made: float | None = None) -> str:
     """The page of a run. `picture` is its graph; `made` is now, in seconds since the epoch."""
-    graph = graph_svg.drawing(_marked(picture, dossier)) if picture is not None else ""
+    graph = graph_svg.drawing(picture) if picture is not None else ""
     rules = graph_svg.style([":root[data-theme=dark]"]) + graph_explorer.style()
     style = rules + (_PARTS / "report.css").read_text("utf-8")
     script = graph_explorer.script() + (_PARTS / "report.js").read_text("utf-8")
@@ -141,17 +140,6 @@ def _color(state: str) -> str:
         if word in style:
             return color
     return "mute"
-
-
-def _marked(picture: Picture, dossier: Mapping[str, Any]) -> Picture:
-    """The graph with the path that was critical by the plan, as far as it is drawn."""
-    critical: set[str] = set()
-    for name in dossier["critical_path"] if len(dossier["critical_path"]) > 1 else ():
-        around: str | None = name
-        while around is not None and around not in critical:
-            critical.add(around)
-            around = dossier["nodes"][around]["parent"] if around in dossier["nodes"] else None
-    return replace(picture, nodes=tuple(replace(node, critical=node.id in critical) for node in picture.nodes))
 
 
 def _of_the_graph(picture: Picture, total: int) -> str:
