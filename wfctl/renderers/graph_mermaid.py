@@ -21,7 +21,7 @@ _FILLS = {
     "dim": "fill:#f3f4f6,stroke:#9aa0a6,color:#555",
     "": "fill:#ffffff,stroke:#9aa0a6,color:#111",
 }
-_ACTIVE = re.compile(r'["#&<>`\\]')  # what Mermaid, its Markdown or its HTML would take for its own
+_ACTIVE = re.compile(r'["#%&<>`\\]')  # what Mermaid, its Markdown or its HTML would take for its own; `%%{…}%%` anywhere
 
 
 def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
