@@ -348,7 +348,7 @@ def test_mermaid_knows_no_foreign_word_outside_of_quotes() -> None:
     shown = Picture(
         "flow",
         (PictureNode("end", "run", "failed", critical=True), PictureNode(HOSTILE, "run", section="finally")),
-        (PictureEdge("end", HOSTILE, "file"),),
+        (PictureEdge("end", HOSTILE, "file", critical=True),),
     )
     expected = """\
 ---
@@ -363,6 +363,7 @@ flowchart TD
   classDef failed fill:#ffdce0,stroke:#cf222e,color:#111
   classDef critical stroke-width:3px
   class n0 critical
+  linkStyle 0 stroke-width:3px
 """
     assert load_graph("mermaid")(shown) == expected
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from wfctl.renderers.picture import Picture, PictureNode, arrows
+from wfctl.renderers.picture import Picture, PictureNode, arrows, path_arrows
 from wfctl.renderers.text import duration, look, safe
 
 # Fill, border; light enough for black text on any page.
@@ -21,11 +21,11 @@ _FILLS = {
     "dim": "fill:#f3f4f6,stroke:#9aa0a6,color:#555",
     "": "fill:#ffffff,stroke:#9aa0a6,color:#111",
 }
-_ACTIVE = re.compile(r'["#%&<>`\\]')  # what Mermaid, its Markdown or its HTML would take for its own; `%%{…}%%` anywhere
+_ACTIVE = re.compile(r'["#%&<>`\\]')  # what Mermaid (`%%{…}%%` anywhere), its Markdown or its HTML takes for its own
 
 
 def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
-    """The picture as `flowchart TD`; edges through files are dashed.
+    """The picture as `flowchart TD`; edges through files are dashed, the critical path is thick.
 
     Nodes are called n0, n1 … there, because an id such as `end` is a word of Mermaid."""
     names = {node.id: f"n{i}" for i, node in enumerate(picture.nodes)}
@@ -34,7 +34,8 @@ def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: b
     lines += [f"  {names[node.id]}{_box(node)}" for node in picture.nodes if node.section != "finally"]
     if last:
         lines += ['  subgraph last["finally"]', *(f"    {names[node.id]}{_box(node)}" for node in last), "  end"]
-    for (source, target), file in arrows(picture).items():
+    found = arrows(picture)
+    for (source, target), file in found.items():
         lines.append(f"  {names[source]} {'-.->' if file else '-->'} {names[target]}")
     for state in dict.fromkeys(node.state for node in picture.nodes):
         if state is not None:
@@ -42,6 +43,10 @@ def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: b
     critical = [names[node.id] for node in picture.nodes if node.critical]
     if critical:
         lines += ["  classDef critical stroke-width:3px", f"  class {','.join(critical)} critical"]
+    path = path_arrows(picture)
+    if path:
+        numbers = ",".join(str(i) for i, arrow in enumerate(found) if arrow in path)
+        lines.append(f"  linkStyle {numbers} stroke-width:3px")
     return "\n".join(lines) + "\n"
 
 
