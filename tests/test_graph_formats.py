@@ -55,10 +55,8 @@ _ID = r'"((?:[^"\\]|\\.)*)"'
 
 def dot(text: str) -> Said:
     nodes = [_quoted(name) for name in re.findall(rf"^ +{_ID} \[label=", text, re.MULTILINE)]
-    edges = {
-        (_quoted(one), _quoted(other)): more
-        for one, other, more in re.findall(rf"^  {_ID} -> {_ID}(.*)$", text, re.MULTILINE)
-    }
+    lines = re.findall(rf"^  {_ID} -> {_ID}(.*)$", text, re.MULTILINE)
+    edges = {(_quoted(one), _quoted(other)): more for one, other, more in lines}
     return nodes, {*edges}, {e for e in edges if "dashed" in edges[e]}, {e for e in edges if "penwidth" in edges[e]}
 
 

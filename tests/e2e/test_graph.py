@@ -166,7 +166,10 @@ def test_search_counts_what_it_finds_and_enter_goes_there(browser: Browser, tmp_
         page.keyboard.press("/")
         page.keyboard.type("part_29")
         assert page.inner_text("footer").startswith("11 nodes found")
+        page.keyboard.press("Shift+Enter")
+        assert page.inner_text("footer").startswith("11 of 11: part_299 ·")
         page.keyboard.press("Enter")
+        assert page.inner_text("footer").startswith("1 of 11: part_29 ·")
         box, view = page.locator('[data-node="part_29"]').bounding_box(), page.locator("main").bounding_box()
         assert box is not None
         assert view is not None
@@ -189,8 +192,7 @@ def test_it_is_zoomed_by_wheel_buttons_and_keys_and_moved_by_the_mouse(browser: 
         nearer = view()
         page.click("button[name=farther]")
         assert view()[2] > nearer[2]
-        page.focus("main")
-        page.keyboard.press("+")
+        page.keyboard.press("+")  # the button has the focus still
         assert view()[2] == pytest.approx(nearer[2], rel=0.01)
         page.mouse.move(600, 400)
         page.mouse.down()
@@ -199,6 +201,39 @@ def test_it_is_zoomed_by_wheel_buttons_and_keys_and_moved_by_the_mouse(browser: 
         assert view()[0] > nearer[0]
         page.keyboard.press("0")
         assert view() == pytest.approx(first, rel=0.01)
+        assert wrong == []
+
+
+def test_the_keys_of_the_picture_work_from_the_start(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, page_of(tmp_path, wide(5))) as (page, wrong):
+        views = [page.get_attribute("svg.wf", "viewBox")]
+        for key in ("+", "ArrowRight", "0"):
+            page.keyboard.press(key)
+            views.append(page.get_attribute("svg.wf", "viewBox"))
+        assert len(set(views)) == 3
+        assert views[-1] == views[0]
+        assert wrong == []
+
+
+PINCH = """() => {
+  const view = document.querySelector("main");
+  const tell = (type, id, x) => view.dispatchEvent(
+    new PointerEvent(type, {pointerId: id, clientX: x, clientY: 400, bubbles: true, pointerType: "touch"}));
+  tell("pointerdown", 7, 500); tell("pointerdown", 8, 700);
+  tell("pointermove", 7, 400); tell("pointermove", 8, 800);
+  tell("pointerup", 7, 400); tell("pointerup", 8, 800);
+}"""
+
+
+def test_two_fingers_zoom_where_they_are(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, page_of(tmp_path, wide(5))) as (page, wrong):
+        page.evaluate("() => { window.box = document.querySelector('svg.wf').viewBox.baseVal; }")
+        middle, width = page.evaluate("[box.x + box.width * 600 / 1280, box.width]")
+        page.evaluate(PINCH)
+        assert page.evaluate("[box.x + box.width * 600 / 1280, box.width]") == [
+            pytest.approx(middle, abs=1),
+            pytest.approx(width / 2, rel=0.01),
+        ]
         assert wrong == []
 
 
