@@ -72,6 +72,8 @@ def test_compensation_of_a_run_draws_what_has_to_be_undone_of_it(wfctl: Command,
     ("words", "says"),
     [
         (["--focus", "chekc"], 'no node named "chekc"; did you mean "check"?'),
+        (["--focus", "inner"], 'no node named "inner"; did you mean "batch.inner"?'),
+        (["--focus", "batch.iner"], 'no node named "batch.iner"; did you mean "batch.inner"?'),
         (["--focus", "batch.inner"], '"batch.inner" is not drawn: it lies in another node; --expand draws it'),
         (["--focus", "ship", "--compensation"], '"ship" is not drawn: nothing of it is undone'),
         (["--depth", "2"], "--depth says how far from --focus NODE"),
@@ -100,6 +102,24 @@ def test_groups_that_hand_each_other_files_are_drawn_opened_with_dashed_arrows(w
     assert '"g.a" -> "h.b" [style=dashed, penwidth=2]' in shown.stdout
     assert wfctl("run", "flow.yaml").returncode == 0
     assert wfctl("report", "last", "-o", "page.html").returncode == 0
+
+
+def test_a_file_is_in_the_format_of_its_ending_where_none_is_said(wfctl: Command, flow: Flow, tmp_path: Path) -> None:
+    file = flow(SAGA)
+    begin = {
+        "a.svg": "<?xml",
+        "a.HTML": "<!DOCTYPE",
+        "a.dot": "digraph",
+        "a.mmd": "---",
+        "a.json": "{",
+        "a.txt": "flow · ",
+    }
+    for name, first in begin.items():
+        assert wfctl("graph", file, "-o", name).returncode == 0
+        assert (tmp_path / name).read_text("utf-8").startswith(first)
+    assert wfctl("graph", file, "-f", "dot", "-o", "-").stdout.startswith("digraph")
+    assert wfctl("graph", file, "-f", "dot", "-o", "b.svg").returncode == 0
+    assert (tmp_path / "b.svg").read_text("utf-8").startswith("digraph")
 
 
 @pytest.mark.parametrize("words", [[], ["--expand"], ["--compensation"], ["--focus", "ship"]], ids=" ".join)
