@@ -11,7 +11,8 @@ import pytest
 
 from wfctl.errors import UsageError
 from wfctl.renderers import GRAPH_FORMATS, graph_terminal, load_graph
-from wfctl.renderers.picture import Picture, PictureEdge, PictureNode, crossings, layers, order, parts, settle, web
+from wfctl.renderers.layers import crossings
+from wfctl.renderers.picture import Picture, PictureEdge, PictureNode, layers, order, parts, settle, web
 from wfctl.renderers.text import width_of
 
 Edges = set[tuple[str, str]]

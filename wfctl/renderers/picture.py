@@ -7,8 +7,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Literal, NamedTuple
+
+from wfctl.renderers.text import duration
 
 Section = Literal["nodes", "finally"]
 
@@ -24,6 +25,11 @@ class PictureNode:
     section: Section = "nodes"
     critical: bool = False
     note: str = ""
+
+    def facts(self) -> list[str]:
+        """What stands beside the id in a box: the kind, unless that is `run`, the time, the note."""
+        time = [] if self.seconds is None else [duration(self.seconds)]
+        return [*([self.kind] if self.kind != "run" else []), *time, *([self.note] if self.note else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +237,8 @@ def layers(net: Web) -> Layers:
 
 def _untangled(rows: list[list[int]], above: list[list[int]], below: list[list[int]]) -> list[list[int]]:
     """The rows after sweeps down and up, each element moved to the mean place of its neighbours; the best of all."""
+    from wfctl.renderers.layers import crossings  # which knows better ways; boxes that few nodes fill need none
+
     best, fewest = rows, crossings(rows, below)
     for sweep in range(12):
         if not fewest:
@@ -249,22 +257,6 @@ def _untangled(rows: list[list[int]], above: list[list[int]], below: list[list[i
         if count < fewest:
             best, fewest = rows, count
     return best
-
-
-def crossings(rows: Sequence[Sequence[int]], below: Sequence[Sequence[int]]) -> int:
-    """How many pairs of links cross between each row and the next."""
-    from bisect import bisect_right, insort
-
-    count = 0
-    for upper, lower in pairwise(rows):
-        at = {element: place for place, element in enumerate(lower)}
-        met: list[int] = []
-        for element in upper:
-            ends = sorted(at[j] for j in below[element])
-            count += sum(len(met) - bisect_right(met, end) for end in ends)
-            for end in ends:
-                insort(met, end)
-    return count
 
 
 def settle(wanted: Sequence[float], sizes: Sequence[int], weights: Sequence[float], limit: int) -> list[int]:

@@ -5,8 +5,6 @@ page's own script shows by `textContent` alone, under a policy that lets nothing
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import json
 import re
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wfctl.renderers import graph_explorer, graph_svg, reason
+from wfctl.renderers.content_policy import content_policy
 from wfctl.renderers.picture import Picture
 from wfctl.renderers.plain import answer_commands, because, counted, resume_command, shell_word
 from wfctl.renderers.text import LOOKS, duration, look, plural, safe, state_word
@@ -41,14 +40,10 @@ def render(dossier: Mapping[str, Any], picture: Picture | None = None, made: flo
     script = graph_explorer.script() + (_PARTS / "report.js").read_text("utf-8")
     run = dossier["state"]
     title = safe(f"{state_word(run)}: {dossier['workflow']} {dossier['id']}")
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
     return "".join(
         (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n',
+            f'<meta http-equiv="Content-Security-Policy" content="{content_policy(style, script)}">\n',
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n',
             f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n",
@@ -59,10 +54,6 @@ def render(dossier: Mapping[str, Any], picture: Picture | None = None, made: flo
             f"<script>{script}</script>\n</body>\n</html>\n",
         )
     )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _inert(data: object) -> str:
