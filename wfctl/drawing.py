@@ -87,16 +87,30 @@ def undoing(plan: Plan, record: Record | None = None) -> Picture:
     )
 
 
+_REDUCED = 20_000
+"""So many undone nodes have no arrow too many: what is known of each to find them takes a bit for each other, 50 MB."""
+
+
 def _backwards(wanted: Sequence[str], before: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
-    """Each of these with those of them that are next before it, through whatever lies between."""
+    """Each of these with those of them that are next before it, through whatever lies between; none that is before
+    another of these too."""
     from wfctl import graph
 
-    chosen = set(wanted)
+    chosen, order = set(wanted), graph.order(before)
+    bit = {name: 1 << i for i, name in enumerate(name for name in order if name in chosen)}
     nearest: dict[str, dict[str, None]] = {}
-    for point in graph.order(before):
+    earlier: dict[str, int] = {}  # of each of these, as bits
+    for point in order:
         found: dict[str, None] = {}
         for other in before[point]:
-            found.update({other: None} if other in chosen else nearest[other])
+            found.update({other: None} if other in bit else nearest[other])
+        if len(bit) <= _REDUCED:
+            passed = 0
+            for other in found:
+                passed |= earlier[other]
+            found = {other: None for other in found if not passed & bit[other]}
+            if point in bit:
+                earlier[point] = passed | sum(bit[other] for other in found)
         nearest[point] = found
     for name in reversed(wanted):
         for other in nearest[name]:

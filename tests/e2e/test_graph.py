@@ -55,6 +55,18 @@ def test_compensation_draws_who_is_undone_after_whom(wfctl: Command, flow: Flow)
     assert "run: echo refund" in told
 
 
+def test_an_undo_that_comes_later_anyway_has_no_arrow_of_its_own(wfctl: Command, flow: Flow) -> None:
+    file = flow("""
+        defaults: {compensate: [{run: echo undone}]}
+        nodes:
+          a: {run: "true"}
+          b: {run: "true", needs: [a]}
+          between: {run: "true", needs: [a, b], compensate: none}
+          c: {run: "true", needs: [a, between]}
+    """)
+    assert drawn(wfctl, file, "--compensation") == (["a", "b", "c"], [("c", "b"), ("b", "a")])
+
+
 def test_compensation_of_a_run_draws_what_has_to_be_undone_of_it(wfctl: Command, flow: Flow) -> None:
     assert wfctl("run", flow(SAGA)).returncode == 3
     nodes, edges = drawn(wfctl, "last", "--compensation")
