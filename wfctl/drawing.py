@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wfctl import history, outline
 from wfctl.budget import DEVICES
 from wfctl.history import Record
+from wfctl.noderun import BAD, FINAL
 from wfctl.plan import DEFAULT_ESTIMATE, Plan, Planned
 from wfctl.renderers.picture import Picture, PictureEdge, PictureNode
 from wfctl.renderers.reason import brief
@@ -42,7 +43,7 @@ def picture(plan: Plan, record: Record | None = None, *, expand: bool = False, c
                 seconds=run_.seconds if run_ and run_.started is not None else None,
                 section="finally" if planned.node.section == "finally" else "nodes",
                 critical=name in boxes,
-                note=_inside(plan, planned),
+                note=_inside(plan, planned, record),
             )
         )
     edges = tuple(
@@ -117,13 +118,20 @@ def _backwards(wanted: Sequence[str], before: Mapping[str, Sequence[str]]) -> It
             yield name, other
 
 
-def _inside(plan: Plan, planned: Planned) -> str:
-    """What a node holds, in words."""
-    if planned.node.each is not None:
-        if not planned.children and planned.id in plan.open_ended:
-            return "for each item"
-        return plural(len(planned.children), "item")
-    return plural(len(planned.children), "node") if planned.holds else ""
+def _inside(plan: Plan, planned: Planned, record: Record | None) -> str:
+    """What a node holds, in words: of a run also how much of it has ended, where not all has, and how many failed."""
+    if not planned.holds:
+        return ""
+    if planned.node.each is not None and not planned.children and planned.id in plan.open_ended:
+        return "for each item"
+    words = plural(len(planned.children), "node" if planned.node.each is None else "item")
+    if record is None:
+        return words
+    states = [record.state.nodes[child].state for child in planned.children]
+    ended, failed = sum(state in FINAL for state in states), sum(state in BAD for state in states)
+    if 0 < ended < len(states):
+        words = f"{number(ended)} of {words}"
+    return f"{words}, {number(failed)} failed" if failed else words
 
 
 def timeline(forecast: Forecast) -> Timeline:

@@ -100,6 +100,20 @@ def test_what_cannot_be_drawn_is_told_with_the_way_out(wfctl: Command, flow: Flo
     assert "Traceback" not in ended.stderr
 
 
+def test_what_is_folded_tells_how_many_it_holds_have_ended_and_have_failed(wfctl: Command, flow: Flow) -> None:
+    flow("""
+        nodes:
+          each: {for_each: [0, 1, 0, 0], run: [sh, -c, "exit ${{ item }}"], collect: {tolerate: 1}}
+          good: {nodes: {a: {run: "true"}, b: {run: "true"}}}
+          open: {nodes: {a: {run: "true"}, b: {needs: [a], ask: {message: "well?"}}}}
+    """)
+    assert wfctl("run", "flow.yaml", "--no-wait").returncode == 7
+    shown = json.loads(wfctl("graph", "last", "--json").stdout)
+    assert {node["id"]: node["note"] for node in shown["nodes"]} == {
+        "each": "4 items, 1 failed", "good": "2 nodes", "open": "1 of 2 nodes"
+    }  # fmt: skip
+
+
 def test_groups_that_hand_each_other_files_are_drawn_opened_with_dashed_arrows(wfctl: Command, flow: Flow) -> None:
     flow("""
         nodes:
