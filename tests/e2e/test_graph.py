@@ -261,6 +261,18 @@ def test_the_keys_of_the_picture_work_from_the_start(browser: Browser, tmp_path:
         assert wrong == []
 
 
+def test_the_node_that_has_the_focus_is_seen_from_far_too(browser: Browser, tmp_path: Path) -> None:
+    chain = [f"n{i}" for i in range(60)]
+    shown = Picture("chain", tuple(PictureNode(id, "run") for id in chain), tuple(map(PictureEdge, chain, chain[1:])))
+    with opened(browser, page_of(tmp_path, shown)) as (page, wrong):
+        page.click("button[name=all]")
+        for key in ("Tab", "Tab", "Tab"):  # the picture, its first node, its second
+            page.keyboard.press(key)
+        looks = page.eval_on_selector_all(".far .n rect", "all => all.map(one => getComputedStyle(one).strokeWidth)")
+        assert looks[:3] == ["1px", "6px", "1px"]
+        assert wrong == []
+
+
 PINCH = """() => {
   const view = document.querySelector("main");
   const tell = (type, id, x) => view.dispatchEvent(
