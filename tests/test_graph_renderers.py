@@ -11,7 +11,8 @@ import pytest
 
 from wfctl.errors import UsageError
 from wfctl.renderers import GRAPH_FORMATS, graph_terminal, load_graph
-from wfctl.renderers.picture import Picture, PictureEdge, PictureNode, crossings, layers, order, parts, settle, web
+from wfctl.renderers.layers import crossings
+from wfctl.renderers.picture import Picture, PictureEdge, PictureNode, layers, order, parts, settle, web
 from wfctl.renderers.text import width_of
 
 Edges = set[tuple[str, str]]
@@ -341,14 +342,14 @@ def test_json_is_nodes_and_edges_with_the_state_where_there_is_one() -> None:
     }
 
 
-HOSTILE = 'x["end"]\\N</script>#quot;\n`b`&\x1b'
+HOSTILE = 'x["end"]\\N</script>#quot;\n`b`&\x1b%%{init}%%'
 
 
 def test_mermaid_knows_no_foreign_word_outside_of_quotes() -> None:
     shown = Picture(
         "flow",
         (PictureNode("end", "run", "failed", critical=True), PictureNode(HOSTILE, "run", section="finally")),
-        (PictureEdge("end", HOSTILE, "file"),),
+        (PictureEdge("end", HOSTILE, "file", critical=True),),
     )
     expected = """\
 ---
@@ -357,12 +358,13 @@ title: "flow"
 flowchart TD
   n0["✗ end"]:::failed
   subgraph last["finally"]
-    n1["x[#34;end#34;]#92;N#60;/script#62;#35;quot;#92;n#96;b#96;#38;#92;x1b"]
+    n1["x[#34;end#34;]#92;N#60;/script#62;#35;quot;#92;n#96;b#96;#38;#92;x1b#37;#37;{init}#37;#37;"]
   end
   n0 -.-> n1
   classDef failed fill:#ffdce0,stroke:#cf222e,color:#111
   classDef critical stroke-width:3px
   class n0 critical
+  linkStyle 0 stroke-width:3px
 """
     assert load_graph("mermaid")(shown) == expected
 
@@ -370,7 +372,7 @@ flowchart TD
 def test_dot_quotes_names_and_labels() -> None:
     shown = Picture("flow", (PictureNode(HOSTILE, "http"), PictureNode("b", "run")), (PictureEdge(HOSTILE, "b"),))
     text = load_graph("dot")(shown)
-    name = '"x[\\"end\\"]\\\\N</script>#quot;\\\\n`b`&\\\\x1b"'
+    name = '"x[\\"end\\"]\\\\N</script>#quot;\\\\n`b`&\\\\x1b%%{init}%%"'
     assert f'  {name} -> "b"\n' in text
     assert f'{name} [label={name[:-1].replace("&", "&amp;")}\\nhttp",' in text
     assert text.startswith('digraph "flow" {\n')

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from wfctl.renderers import graph_html, graph_svg
 from wfctl.renderers.graph_svg import BLOCK, drawing, render, style
-from wfctl.renderers.picture import Picture, PictureEdge, PictureNode, around, path_arrows
+from wfctl.renderers.picture import Picture, PictureEdge, PictureNode, around
 from wfctl.renderers.text import LOOKS
 
 NS = "{http://www.w3.org/2000/svg}"
@@ -82,16 +82,10 @@ def test_arrows_name_the_boxes_they_connect_by_their_place_in_the_file() -> None
     assert [path.get("class") for path in arrows_of(root)] == [None, None, "f", None]
 
 
-def test_an_arrow_that_passes_over_a_node_of_the_critical_path_is_not_of_it() -> None:
-    nodes = tuple(PictureNode(id, "run", critical=True) for id in "abc")
-    edges = (PictureEdge("a", "b"), PictureEdge("a", "c"), PictureEdge("b", "c"))
-    assert path_arrows(Picture("demo", nodes, edges)) == {("a", "b"), ("b", "c")}
-
-
 def test_the_critical_path_is_marked_and_what_comes_finally_stands_in_a_frame() -> None:
     nodes = tuple(PictureNode(id, "run", critical=id != "b") for id in "abc")
     shown = Picture("flow", (*nodes, PictureNode("z", "run", section="finally")),
-                    (PictureEdge("a", "b"), PictureEdge("b", "c"), PictureEdge("a", "c")))  # fmt: skip
+                    (PictureEdge("a", "b"), PictureEdge("b", "c"), PictureEdge("a", "c", critical=True)))  # fmt: skip
     root = parsed(render(shown))
     assert [(box.get("class") or "").endswith(" c") for box in boxes(root)] == [True, False, True, False]
     assert [path.get("class") for path in arrows_of(root)] == [None, None, "c"]

@@ -888,21 +888,18 @@ def picture(
     whole = drawing.undoing(plan, record) if compensation else drawing.picture(plan, record, expand=expand)
     if focus is None:
         return whole
-    what_else = "nothing of it is undone" if compensation else "it lies in another node; --expand draws it"
-    return _focused(whole, focus, depth, what_else if focus in plan.nodes else "")
+    if any(one.id == focus for one in whole.nodes):
+        from wfctl.renderers.picture import around
 
-
-def _focused(whole: Picture, focus: str, depth: int, why_not: str) -> Picture:
-    """The picture around one node. Raises UsageError where it is not in the picture; `why_not` says why it may not."""
-    from wfctl.errors import nearest
-    from wfctl.renderers.picture import around
-
-    ids = {one.id for one in whole.nodes}
-    if focus in ids:
         return around(whole, focus, depth)
-    if why_not:
+    if focus in plan.nodes:
+        why_not = "nothing of it is undone" if compensation else "it lies in another node; --expand draws it"
         raise UsageError(f'--focus: "{focus}" is not drawn: {why_not}')
-    raise UsageError(f'--focus: no node named "{focus}"; {nearest(focus, ids) or "`wfctl graph` shows the nodes"}')
+    from wfctl.errors import nearest
+
+    inside = next((f'did you mean "{name}"?' for name in plan.nodes if name.endswith(f".{focus}")), "")
+    hint = inside or nearest(focus, plan.nodes) or "`wfctl graph` shows the nodes"
+    raise UsageError(f'--focus: no node named "{focus}"; {hint}')
 
 
 def report(run_id: str, store: Store, lines: int | None = None) -> tuple[str, str]:
@@ -912,7 +909,8 @@ def report(run_id: str, store: Store, lines: int | None = None) -> tuple[str, st
 
     record, events = dossier.read(store.find_run(run_id))
     told = dossier.gather(record, events, dossier.LINES if lines is None else lines)
-    graph = drawing.picture(record.plan, record) if len(told["nodes"]) <= dossier.DRAWN else None
+    few = len(told["nodes"]) <= dossier.DRAWN
+    graph = drawing.picture(record.plan, record, critical=told["critical_path"]) if few else None
     return record.folder.id, render(told, graph, time.time())
 
 

@@ -347,9 +347,14 @@ def graph(
     ctx: typer.Context,
     flow: Annotated[str, typer.Argument(metavar="FLOW|ID", help="A workflow file, or a run.", show_default=False)],
     format: Annotated[
-        str, typer.Option("-f", "--format", metavar="FORMAT", help="terminal, mermaid, dot, json, svg or html.")
-    ] = "terminal",
-    output: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
+        str | None,
+        typer.Option(
+            "-f", "--format", metavar="FORMAT", help="terminal, mermaid, dot, json, svg or html (as FILE ends)."
+        ),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file; - for stdout.")
+    ] = None,
     expand: Annotated[bool, typer.Option("--expand", help="Draw what is in groups, and each item.")] = False,
     focus: Annotated[str | None, typer.Option("--focus", metavar="NODE", help="Draw only what is around it.")] = None,
     depth: Annotated[
@@ -360,10 +365,11 @@ def graph(
 ) -> None:
     """Draw a workflow, or a run with its states."""
     from wfctl import app
-    from wfctl.renderers import load_graph
+    from wfctl.renderers import graph_format, load_graph
     from wfctl.screen import Screen
 
-    draw = load_graph("json" if json else format)
+    draw = load_graph("json" if json else format or graph_format(output or ""))
+    output = None if output == "-" else output
     screen = Screen.of(sys.stdout) if output is None else Screen(width=120, color=False, unicode=True)
     if depth is not None and focus is None:
         _fail("--depth says how far from --focus NODE; name that node")

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wfctl import history
+from wfctl import history, outline
 from wfctl.budget import DEVICES
 from wfctl.history import Record
+from wfctl.noderun import BAD, FINAL
 from wfctl.plan import DEFAULT_ESTIMATE, Plan, Planned
 from wfctl.renderers.picture import Picture, PictureEdge, PictureNode
 from wfctl.renderers.reason import brief
@@ -21,16 +22,17 @@ if TYPE_CHECKING:
     from wfctl.forecast import Forecast
 
 
-def picture(plan: Plan, record: Record | None = None, *, expand: bool = False) -> Picture:
+def picture(plan: Plan, record: Record | None = None, *, expand: bool = False, critical: Sequence[str] = ()) -> Picture:
     """The picture of a plan, or of a run with its states. What lies in others is folded into them, or with `expand`
-    drawn: then the box of what holds others is where these come together."""
-    critical = set(plan.critical_path) if record is None and len(plan.critical_path) > 1 else set()
+    drawn: then the box of what holds others is where these come together. The `critical` path is the plan's own, of a
+    run what is told."""
+    path = plan.critical_path if record is None else critical
+    found = outline.outline(plan, expand=expand)
+    boxes, arrows = outline.along(plan, found, path) if len(path) > 1 else (set(), set())
     status = record.status() if record else ""
     nodes = []
-    for name in plan.in_order():
+    for name in found.boxes:
         planned = plan.nodes[name]
-        if planned.parent is not None and not expand:
-            continue
         run_ = record.state.nodes[name] if record else None
         shown = history.node_document(record, name, status) if record else None
         nodes.append(
@@ -40,12 +42,14 @@ def picture(plan: Plan, record: Record | None = None, *, expand: bool = False) -
                 state=shown["state"] if shown else None,
                 seconds=run_.seconds if run_ and run_.started is not None else None,
                 section="finally" if planned.node.section == "finally" else "nodes",
-                critical=name in critical or (not expand and any(one in critical for one in planned.children)),
-                note=_inside(plan, planned),
+                critical=name in boxes,
+                note=_inside(plan, planned, record),
             )
         )
-    pairs = _edges(plan) if expand else _folded(plan)
-    edges = tuple(PictureEdge(need, name) for need, name in dict.fromkeys(pairs))
+    edges = tuple(
+        PictureEdge(*arrow, kind="file" if by_path else "needs", critical=arrow in arrows)
+        for arrow, by_path in found.arrows.items()
+    )
     return Picture(title=plan.name, nodes=tuple(nodes), edges=edges, state=status or None)
 
 
@@ -84,57 +88,50 @@ def undoing(plan: Plan, record: Record | None = None) -> Picture:
     )
 
 
+_REDUCED = 20_000
+"""So many undone nodes have no arrow too many: what is known of each to find them takes a bit for each other, 50 MB."""
+
+
 def _backwards(wanted: Sequence[str], before: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
-    """Each of these with those of them that are next before it, through whatever lies between."""
+    """Each of these with those of them that are next before it, through whatever lies between; none that is before
+    another of these too."""
     from wfctl import graph
 
-    chosen = set(wanted)
+    chosen, order = set(wanted), graph.order(before)
+    bit = {name: 1 << i for i, name in enumerate(name for name in order if name in chosen)}
     nearest: dict[str, dict[str, None]] = {}
-    for point in graph.order(before):
+    earlier: dict[str, int] = {}  # of each of these, as bits
+    for point in order:
         found: dict[str, None] = {}
         for other in before[point]:
-            found.update({other: None} if other in chosen else nearest[other])
+            found.update({other: None} if other in bit else nearest[other])
+        if len(bit) <= _REDUCED:
+            passed = 0
+            for other in found:
+                passed |= earlier[other]
+            found = {other: None for other in found if not passed & bit[other]}
+            if point in bit:
+                earlier[point] = passed | sum(bit[other] for other in found)
         nearest[point] = found
     for name in reversed(wanted):
         for other in nearest[name]:
             yield name, other
 
 
-def _inside(plan: Plan, planned: Planned) -> str:
-    """What a node holds, in words."""
-    if planned.node.each is not None:
-        if not planned.children and planned.id in plan.open_ended:
-            return "for each item"
-        return plural(len(planned.children), "item")
-    return plural(len(planned.children), "node") if planned.holds else ""
-
-
-def _folded(plan: Plan) -> Iterator[tuple[str, str]]:
-    """The edges between the nodes of the file itself."""
-    top: dict[str, str] = {}
-    for name in plan.in_order():
-        parent = plan.nodes[name].parent
-        top[name] = name if parent is None else top[parent]
-    for name, planned in plan.nodes.items():
-        for need in planned.needs:
-            if top[need] != top[name]:
-                yield top[need], top[name]
-
-
-def _edges(plan: Plan) -> Iterator[tuple[str, str]]:
-    """All edges. What the one around them needs, those need that need nothing beside them."""
-    for name, planned in plan.nodes.items():
-        if planned.parent is not None and not any(plan.nodes[o].parent == planned.parent for o in planned.dependents):
-            yield name, planned.parent
-        if planned.children:
-            continue
-        needs = planned.needs
-        around = planned
-        while not needs and around.parent is not None:
-            around = plan.nodes[around.parent]
-            needs = around.needs
-        for need in needs:
-            yield need, name
+def _inside(plan: Plan, planned: Planned, record: Record | None) -> str:
+    """What a node holds, in words: of a run also how much of it has ended, where not all has, and how many failed."""
+    if not planned.holds:
+        return ""
+    if planned.node.each is not None and not planned.children and planned.id in plan.open_ended:
+        return "for each item"
+    words = plural(len(planned.children), "node" if planned.node.each is None else "item")
+    if record is None:
+        return words
+    states = [record.state.nodes[child].state for child in planned.children]
+    ended, failed = sum(state in FINAL for state in states), sum(state in BAD for state in states)
+    if 0 < ended < len(states):
+        words = f"{number(ended)} of {words}"
+    return f"{words}, {number(failed)} failed" if failed else words
 
 
 def timeline(forecast: Forecast) -> Timeline:

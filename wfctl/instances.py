@@ -69,9 +69,7 @@ class Instances:
         return [self._item(parent, node.each.item, scope, item).id for item in items]
 
     def _add(self, id: str, node: Node, parent: str | None, scope: Scope) -> Instance:
-        needs = [found for name in node.needs if (found := scope.find(name)) is not None]
-        needs += [found for name in node.far if (found := scope.file.find(name)) is not None]
-        made = self.made[id] = Instance(id, node, parent, scope, list(dict.fromkeys(needs)))
+        made = self.made[id] = Instance(id, node, parent, scope, written(node, scope))
         if len(self.made) > MOST:
             return made
         if node.each is not None:
@@ -108,6 +106,13 @@ class Instances:
             made.open = True
         for name, node in inner.nodes.items():
             made.children.append(self._add(prefix + name, node, made.id, made.inside).id)
+
+
+def written(node: Node, scope: Scope) -> list[str]:
+    """The ids that a node needs as it is written, without those that paths add."""
+    needs = [found for name in node.needs if (found := scope.find(name)) is not None]
+    needs += [found for name in node.far if (found := scope.file.find(name)) is not None]
+    return list(dict.fromkeys(needs))
 
 
 class Placed(Protocol):

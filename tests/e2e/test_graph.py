@@ -55,6 +55,18 @@ def test_compensation_draws_who_is_undone_after_whom(wfctl: Command, flow: Flow)
     assert "run: echo refund" in told
 
 
+def test_an_undo_that_comes_later_anyway_has_no_arrow_of_its_own(wfctl: Command, flow: Flow) -> None:
+    file = flow("""
+        defaults: {compensate: [{run: echo undone}]}
+        nodes:
+          a: {run: "true"}
+          b: {run: "true", needs: [a]}
+          between: {run: "true", needs: [a, b], compensate: none}
+          c: {run: "true", needs: [a, between]}
+    """)
+    assert drawn(wfctl, file, "--compensation") == (["a", "b", "c"], [("c", "b"), ("b", "a")])
+
+
 def test_compensation_of_a_run_draws_what_has_to_be_undone_of_it(wfctl: Command, flow: Flow) -> None:
     assert wfctl("run", flow(SAGA)).returncode == 3
     nodes, edges = drawn(wfctl, "last", "--compensation")
@@ -72,6 +84,8 @@ def test_compensation_of_a_run_draws_what_has_to_be_undone_of_it(wfctl: Command,
     ("words", "says"),
     [
         (["--focus", "chekc"], 'no node named "chekc"; did you mean "check"?'),
+        (["--focus", "inner"], 'no node named "inner"; did you mean "batch.inner"?'),
+        (["--focus", "batch.iner"], 'no node named "batch.iner"; did you mean "batch.inner"?'),
         (["--focus", "batch.inner"], '"batch.inner" is not drawn: it lies in another node; --expand draws it'),
         (["--focus", "ship", "--compensation"], '"ship" is not drawn: nothing of it is undone'),
         (["--depth", "2"], "--depth says how far from --focus NODE"),
@@ -84,6 +98,54 @@ def test_what_cannot_be_drawn_is_told_with_the_way_out(wfctl: Command, flow: Flo
     assert ended.returncode == 2
     assert says in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_what_is_folded_tells_how_many_it_holds_have_ended_and_have_failed(wfctl: Command, flow: Flow) -> None:
+    flow("""
+        nodes:
+          each: {for_each: [0, 1, 0, 0], run: [sh, -c, "exit ${{ item }}"], collect: {tolerate: 1}}
+          good: {nodes: {a: {run: "true"}, b: {run: "true"}}}
+          open: {nodes: {a: {run: "true"}, b: {needs: [a], ask: {message: "well?"}}}}
+    """)
+    assert wfctl("run", "flow.yaml", "--no-wait").returncode == 7
+    shown = json.loads(wfctl("graph", "last", "--json").stdout)
+    assert {node["id"]: node["note"] for node in shown["nodes"]} == {
+        "each": "4 items, 1 failed", "good": "2 nodes", "open": "1 of 2 nodes"
+    }  # fmt: skip
+
+
+def test_groups_that_hand_each_other_files_are_drawn_opened_with_dashed_arrows(wfctl: Command, flow: Flow) -> None:
+    flow("""
+        nodes:
+          g:
+            nodes:
+              a: {run: echo > x, writes: [x]}
+              c: {run: cat y, reads: [y]}
+          h: {nodes: {b: {run: cat x > y, reads: [x], writes: [y]}}}
+    """)
+    shown = wfctl("graph", "flow.yaml", "-f", "dot")
+    assert shown.returncode == 0, shown.stderr
+    assert '"g.a" -> "h.b" [style=dashed, penwidth=2]' in shown.stdout
+    assert wfctl("run", "flow.yaml").returncode == 0
+    assert wfctl("report", "last", "-o", "page.html").returncode == 0
+
+
+def test_a_file_is_in_the_format_of_its_ending_where_none_is_said(wfctl: Command, flow: Flow, tmp_path: Path) -> None:
+    file = flow(SAGA)
+    begin = {
+        "a.svg": "<?xml",
+        "a.HTML": "<!DOCTYPE",
+        "a.dot": "digraph",
+        "a.mmd": "---",
+        "a.json": "{",
+        "a.txt": "flow · ",
+    }
+    for name, first in begin.items():
+        assert wfctl("graph", file, "-o", name).returncode == 0
+        assert (tmp_path / name).read_text("utf-8").startswith(first)
+    assert wfctl("graph", file, "-f", "dot", "-o", "-").stdout.startswith("digraph")
+    assert wfctl("graph", file, "-f", "dot", "-o", "b.svg").returncode == 0
+    assert (tmp_path / "b.svg").read_text("utf-8").startswith("digraph")
 
 
 @pytest.mark.parametrize("words", [[], ["--expand"], ["--compensation"], ["--focus", "ship"]], ids=" ".join)
@@ -150,7 +212,10 @@ def test_search_counts_what_it_finds_and_enter_goes_there(browser: Browser, tmp_
         page.keyboard.press("/")
         page.keyboard.type("part_29")
         assert page.inner_text("footer").startswith("11 nodes found")
+        page.keyboard.press("Shift+Enter")
+        assert page.inner_text("footer").startswith("11 of 11: part_299 ·")
         page.keyboard.press("Enter")
+        assert page.inner_text("footer").startswith("1 of 11: part_29 ·")
         box, view = page.locator('[data-node="part_29"]').bounding_box(), page.locator("main").bounding_box()
         assert box is not None
         assert view is not None
@@ -173,8 +238,7 @@ def test_it_is_zoomed_by_wheel_buttons_and_keys_and_moved_by_the_mouse(browser: 
         nearer = view()
         page.click("button[name=farther]")
         assert view()[2] > nearer[2]
-        page.focus("main")
-        page.keyboard.press("+")
+        page.keyboard.press("+")  # the button has the focus still
         assert view()[2] == pytest.approx(nearer[2], rel=0.01)
         page.mouse.move(600, 400)
         page.mouse.down()
@@ -183,6 +247,51 @@ def test_it_is_zoomed_by_wheel_buttons_and_keys_and_moved_by_the_mouse(browser: 
         assert view()[0] > nearer[0]
         page.keyboard.press("0")
         assert view() == pytest.approx(first, rel=0.01)
+        assert wrong == []
+
+
+def test_the_keys_of_the_picture_work_from_the_start(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, page_of(tmp_path, wide(5))) as (page, wrong):
+        views = [page.get_attribute("svg.wf", "viewBox")]
+        for key in ("+", "ArrowRight", "0"):
+            page.keyboard.press(key)
+            views.append(page.get_attribute("svg.wf", "viewBox"))
+        assert len(set(views)) == 3
+        assert views[-1] == views[0]
+        assert wrong == []
+
+
+def test_the_node_that_has_the_focus_is_seen_from_far_too(browser: Browser, tmp_path: Path) -> None:
+    chain = [f"n{i}" for i in range(60)]
+    shown = Picture("chain", tuple(PictureNode(id, "run") for id in chain), tuple(map(PictureEdge, chain, chain[1:])))
+    with opened(browser, page_of(tmp_path, shown)) as (page, wrong):
+        page.click("button[name=all]")
+        for key in ("Tab", "Tab", "Tab"):  # the picture, its first node, its second
+            page.keyboard.press(key)
+        looks = page.eval_on_selector_all(".far .n rect", "all => all.map(one => getComputedStyle(one).strokeWidth)")
+        assert looks[:3] == ["1px", "6px", "1px"]
+        assert wrong == []
+
+
+PINCH = """() => {
+  const view = document.querySelector("main");
+  const tell = (type, id, x) => view.dispatchEvent(
+    new PointerEvent(type, {pointerId: id, clientX: x, clientY: 400, bubbles: true, pointerType: "touch"}));
+  tell("pointerdown", 7, 500); tell("pointerdown", 8, 700);
+  tell("pointermove", 7, 400); tell("pointermove", 8, 800);
+  tell("pointerup", 7, 400); tell("pointerup", 8, 800);
+}"""
+
+
+def test_two_fingers_zoom_where_they_are(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, page_of(tmp_path, wide(5))) as (page, wrong):
+        page.evaluate("() => { window.box = document.querySelector('svg.wf').viewBox.baseVal; }")
+        middle, width = page.evaluate("[box.x + box.width * 600 / 1280, box.width]")
+        page.evaluate(PINCH)
+        assert page.evaluate("[box.x + box.width * 600 / 1280, box.width]") == [
+            pytest.approx(middle, abs=1),
+            pytest.approx(width / 2, rel=0.01),
+        ]
         assert wrong == []
 
 

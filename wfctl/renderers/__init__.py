@@ -19,12 +19,19 @@ GRAPH_FORMATS = {
 }
 """Format to the module whose `render` draws it. A new format is a new file and a line here."""
 
+_ENDINGS = {"svg": "svg", "html": "html", "htm": "html", "json": "json", "dot": "dot", "gv": "dot", "mmd": "mermaid"}
+
 
 class DrawGraph(Protocol):
     """Draws a picture as text that ends with a newline. `width` is in columns of a terminal; formats
     that are files and not screens leave `width`, `color` and `unicode` alone."""
 
     def __call__(self, picture: Picture, *, width: int = 80, color: bool = False, unicode: bool = True) -> str: ...
+
+
+def graph_format(file: str) -> str:
+    """The format that a file of this name should be in: by its ending, else what stands in a terminal."""
+    return _ENDINGS.get(file.rpartition(".")[2].lower(), "terminal")
 
 
 def load_graph(format: str) -> DrawGraph:

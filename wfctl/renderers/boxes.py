@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from wfctl.renderers.picture import Layers, PictureNode, Web, layers, parts, settle
-from wfctl.renderers.text import DOWN, LEFT, RIGHT, UP, Pen, Style, char_width, duration, look, width_of
+from wfctl.renderers.text import DOWN, LEFT, RIGHT, UP, Pen, Style, char_width, look, width_of
 
 
 def boxes(net: Web, pen: Pen) -> list[str] | None:
@@ -43,11 +43,7 @@ def _beside(shelf: Sequence[list[str]]) -> list[str]:
 def _words(node: PictureNode, pen: Pen) -> list[tuple[str, Style]]:
     """What stands in a box: mark and id, then, where there is any, the kind, the time and the note."""
     sign = f"{pen.mark(node.state)} " if node.state else ""
-    small = [pen.safe(node.kind)] if node.kind != "run" else []
-    if node.seconds is not None:
-        small.append(duration(node.seconds))
-    if node.note:
-        small.append(pen.clip(node.note, 24))
+    small = [pen.clip(fact, 24) for fact in node.facts()]
     words: list[tuple[str, Style]] = [(sign + pen.safe(node.id), look(node.state).style if node.state else "")]
     return [*words, (pen.dot.join(small), "dim")] if small else words
 

@@ -4,20 +4,9 @@ Knows nothing of widths and colours of a terminal."""
 
 from __future__ import annotations
 
+from wfctl.renderers.palette import fill
 from wfctl.renderers.picture import Picture, PictureNode, arrows, path_arrows
-from wfctl.renderers.text import duration, look, safe
-
-_FILLS = {
-    "green": ("#d7f5dd", "#2da44e"),
-    "bold red": ("#ffdce0", "#cf222e"),
-    "bold cyan": ("#d8f0ff", "#0969da"),
-    "cyan": ("#eef7ff", "#54aeff"),
-    "yellow": ("#fff3c4", "#bf8700"),
-    "bold yellow": ("#fff3c4", "#bf8700"),
-    "magenta": ("#f3e3ff", "#8250df"),
-    "dim": ("#f3f4f6", "#9aa0a6"),
-}
-_PLAIN = ("#ffffff", "#57606a")
+from wfctl.renderers.text import look, safe
 
 
 def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
@@ -41,18 +30,14 @@ def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: b
 
 
 def _box(node: PictureNode) -> str:
-    small = [node.kind] if node.kind != "run" else []
-    if node.seconds is not None:
-        small.append(duration(node.seconds))
-    if node.note:
-        small.append(node.note)
+    small = node.facts()
     sign = f"{look(node.state).mark} " if node.state else ""
     # "\n" between the quoted halves is Graphviz's own line break; one inside them was made visible.
     label = _quote(f"{sign}{node.id}", label=True)[:-1]
     label += ("\\n" + _quote(" · ".join(small), label=True)[1:]) if small else '"'
-    fill, border = _FILLS.get(look(node.state).style, _PLAIN) if node.state else _PLAIN
+    inside, border = fill(node.state)
     more = ", penwidth=2.5" if node.critical else ""
-    return f'{_quote(node.id)} [label={label}, fillcolor="{fill}", color="{border}"{more}]'
+    return f'{_quote(node.id)} [label={label}, fillcolor="{inside}", color="{border}"{more}]'
 
 
 def _quote(text: str, *, label: bool = False) -> str:

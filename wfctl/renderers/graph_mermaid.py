@@ -6,26 +6,15 @@ from __future__ import annotations
 
 import re
 
-from wfctl.renderers.picture import Picture, PictureNode, arrows
-from wfctl.renderers.text import duration, look, safe
+from wfctl.renderers.palette import fill
+from wfctl.renderers.picture import Picture, PictureNode, arrows, path_arrows
+from wfctl.renderers.text import look, safe
 
-# Fill, border; light enough for black text on any page.
-_FILLS = {
-    "green": "fill:#d7f5dd,stroke:#2da44e,color:#111",
-    "bold red": "fill:#ffdce0,stroke:#cf222e,color:#111",
-    "bold cyan": "fill:#d8f0ff,stroke:#0969da,color:#111",
-    "cyan": "fill:#eef7ff,stroke:#54aeff,color:#111",
-    "yellow": "fill:#fff3c4,stroke:#bf8700,color:#111",
-    "bold yellow": "fill:#fff3c4,stroke:#bf8700,color:#111",
-    "magenta": "fill:#f3e3ff,stroke:#8250df,color:#111",
-    "dim": "fill:#f3f4f6,stroke:#9aa0a6,color:#555",
-    "": "fill:#ffffff,stroke:#9aa0a6,color:#111",
-}
-_ACTIVE = re.compile(r'["#&<>`\\]')  # what Mermaid, its Markdown or its HTML would take for its own
+_ACTIVE = re.compile(r'["#%&<>`\\]')  # what Mermaid (`%%{…}%%` anywhere), its Markdown or its HTML takes for its own
 
 
 def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
-    """The picture as `flowchart TD`; edges through files are dashed.
+    """The picture as `flowchart TD`; edges through files are dashed, the critical path is thick.
 
     Nodes are called n0, n1 … there, because an id such as `end` is a word of Mermaid."""
     names = {node.id: f"n{i}" for i, node in enumerate(picture.nodes)}
@@ -34,26 +23,28 @@ def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: b
     lines += [f"  {names[node.id]}{_box(node)}" for node in picture.nodes if node.section != "finally"]
     if last:
         lines += ['  subgraph last["finally"]', *(f"    {names[node.id]}{_box(node)}" for node in last), "  end"]
-    for (source, target), file in arrows(picture).items():
+    found = arrows(picture)
+    for (source, target), file in found.items():
         lines.append(f"  {names[source]} {'-.->' if file else '-->'} {names[target]}")
     for state in dict.fromkeys(node.state for node in picture.nodes):
         if state is not None:
-            lines.append(f"  classDef {state} {_FILLS[look(state).style]}")
+            inside, border = fill(state)
+            letters = "#555" if look(state).style == "dim" else "#111"
+            lines.append(f"  classDef {state} fill:{inside},stroke:{border},color:{letters}")
     critical = [names[node.id] for node in picture.nodes if node.critical]
     if critical:
         lines += ["  classDef critical stroke-width:3px", f"  class {','.join(critical)} critical"]
+    path = path_arrows(picture)
+    if path:
+        numbers = ",".join(str(i) for i, arrow in enumerate(found) if arrow in path)
+        lines.append(f"  linkStyle {numbers} stroke-width:3px")
     return "\n".join(lines) + "\n"
 
 
 def _box(node: PictureNode) -> str:
     words = [_quote(node.id)]
-    small = [_quote(node.kind)] if node.kind != "run" else []
-    if node.seconds is not None:
-        small.append(duration(node.seconds))
-    if node.note:
-        small.append(_quote(node.note))
-    if small:
-        words.append(f"<small>{' · '.join(small)}</small>")
+    if small := node.facts():
+        words.append(f"<small>{' · '.join(map(_quote, small))}</small>")
     sign = f"{_quote(look(node.state).mark)} " if node.state else ""
     return f'["{sign}{"<br/>".join(words)}"]' + (f":::{node.state}" if node.state else "")
 

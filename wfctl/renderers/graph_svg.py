@@ -103,41 +103,36 @@ def _rules(night: int) -> str:
 
 def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
     """The picture as a file that needs nothing else; what draws it chooses between light and dark."""
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + _svg(picture, heading=True, own_style=True) + "\n"
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + _svg(picture, whole=True) + "\n"
 
 
 def drawing(picture: Picture) -> str:
     """The `<svg>` element alone, without rules and heading, to stand in a page."""
-    return _svg(picture, heading=False, own_style=False)
+    return _svg(picture, whole=False)
 
 
-def _svg(picture: Picture, *, heading: bool, own_style: bool) -> str:
+def _svg(picture: Picture, *, whole: bool) -> str:
     body: list[str] = []
-    critical = path_arrows(picture)
-    files = arrows(picture)
-    wide, top = 0, _HEAD if heading else _MARGIN
+    wide, top, told = 0, _HEAD if whole else _MARGIN, 0
     sections: tuple[Section, ...] = ("nodes", "finally")
     for section in sections:
         units = _units(picture, section)
         if not units:
             continue
-        indent = 0
-        if section == "finally":
-            top += 12
-            indent = 14
-            top += 26
-        part, across, deep = _section(units, picture, section, _MARGIN + indent, top, critical, files)
-        wide = max(wide, across + 2 * indent)
-        if section == "finally":
+        framed = section == "finally"
+        top += 38 if framed else 0
+        part, across, deep = _section(units, picture, _MARGIN + (14 if framed else 0), top, told)
+        told += sum(len(unit.nodes) for unit in units)
+        if framed:
             around = f'width="{across + 28}" height="{deep + 40}"'
             body.append(
                 f'<rect class="b" x="{_MARGIN}" y="{top - 26}" {around} rx="8"/>'
-                f'<text class="m" x="{_MARGIN + 14}" y="{top - 9}">finally</text>'
+                f'<text class="m" x="{_MARGIN + 14}" y="{top - 9}">{section}</text>'
             )
-            deep += 14
+            across, deep = across + 28, deep + 14
         body += part
-        top += deep
-    head, reach = _heading(picture) if heading else ([], 0)
+        wide, top = max(wide, across), top + deep
+    head, reach = _heading(picture) if whole else ([], 0)
     width, height = max(wide, reach) + 2 * _MARGIN, top + _MARGIN
     title = _xml(_titled(picture))
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
@@ -146,7 +141,7 @@ def _svg(picture: Picture, *, heading: bool, own_style: bool) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" class="wf" role="img" aria-label="{title}" {size}>',
             f"<title>{title}</title>",
             f"<desc>{_xml(_described(picture))}</desc>",
-            *([f"<style>{style()}</style>", '<rect class="page" width="100%" height="100%"/>'] if own_style else []),
+            *([f"<style>{style()}</style>", '<rect class="page" width="100%" height="100%"/>'] if whole else []),
             *head,
             *body,
             "</svg>",
@@ -236,33 +231,23 @@ def _size(nodes: Sequence[PictureNode]) -> tuple[int, int]:
 def _lines(node: PictureNode) -> tuple[str, str]:
     """The two lines of a box."""
     mark = f"{look(node.state).mark} " if node.state else ""
-    small = [node.kind] if node.kind != "run" else []
-    if node.seconds is not None:
-        small.append(duration(node.seconds))
-    if node.note:
-        small.append(node.note)
-    return mark + clip(safe(node.id), LONGEST), clip(safe(" · ".join(small)), LONGEST + 4)
+    return mark + clip(safe(node.id), LONGEST), clip(safe(" · ".join(node.facts())), LONGEST + 4)
 
 
 def _section(
-    units: list[_Unit],
-    picture: Picture,
-    section: Section,
-    left: int,
-    top: int,
-    critical: set[tuple[str, str]],
-    files: dict[tuple[str, str], bool],
+    units: list[_Unit], picture: Picture, left: int, top: int, first: int
 ) -> tuple[list[str], int, int]:
-    """The arrows and boxes of a section, the arrows beneath; and its width and height."""
+    """The arrows and boxes of a section, the arrows beneath; and its width and height. The number of its `first` box
+    says how many are in the file before it."""
     unit_of = {node.id: i for i, unit in enumerate(units) for node in unit.nodes}
-    total = len(picture.nodes) - len(unit_of) if section == "finally" else 0
     names = []
     for unit in units:
-        last = total + len(unit.nodes) - 1
-        names.append(str(total) if total == last else f"{total}-{last}")
-        total = last + 1
+        last = first + len(unit.nodes) - 1
+        names.append(str(first) if first == last else f"{first}-{last}")
+        first = last + 1
+    critical = path_arrows(picture)
     pairs: dict[tuple[int, int], tuple[bool, bool]] = {}
-    for (one, other), file in files.items():
+    for (one, other), file in arrows(picture).items():
         if one in unit_of and other in unit_of:
             pair = (unit_of[one], unit_of[other])
             marked, dashed = pairs.get(pair, (False, True))

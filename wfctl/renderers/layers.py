@@ -344,7 +344,7 @@ def _untangle(net: _Net, work: int) -> int:
             if sweep:
                 _sweep(net, rows, down=(sweep % 2 == 0) == start, median=median, turn=loose)
             work -= 3 * once + _switch(net, rows, work // 2, loose=loose)
-            count = _crossings(net, rows)
+            count = crossings(rows, net.below)
             stale += 1
             if fewest < 0 or count < fewest:
                 best, fewest, stale = [list(row) for row in rows], count, 0
@@ -355,7 +355,7 @@ def _untangle(net: _Net, work: int) -> int:
     if fewest and work > 2 * sum(len(row) ** 2 for row in best):
         _sift(net, best)
         _switch(net, best, work, loose=False)
-        fewest = _crossings(net, best)
+        fewest = crossings(best, net.below)
     net.rows[:] = best
     return fewest
 
@@ -424,7 +424,7 @@ def _switch(net: _Net, rows: list[list[int]], work: int, *, loose: bool) -> int:
     """Let those side by side change places while fewer links cross so; if `loose` also where as many do, for that opens
     ways which are else closed. A row is looked at again when it or one beside it was changed for the better, while
     there is work to be spent; how much was."""
-    place = _place(net, rows)
+    place = _place(net.size, rows)
     spent = 0
     todo = set(range(len(rows)))
     for _ in range(ROUNDS):
@@ -458,7 +458,7 @@ def _sift(net: _Net, rows: list[list[int]]) -> None:
     """Move each element to where in its whole row the fewest links cross (Matuszewski, Schönfeld and Molitor, Using
     sifting for k-layer straightline crossing minimization, Graph Drawing 1999). Costs the square of a row's length, so
     it is for short ones."""
-    place = _place(net, rows)
+    place = _place(net.size, rows)
     for row in rows:
         ups, downs = _ends(net, row, place)
         for element in list(row):
@@ -476,9 +476,9 @@ def _sift(net: _Net, rows: list[list[int]]) -> None:
             place[element] = i
 
 
-def _place(net: _Net, rows: list[list[int]]) -> list[int]:
+def _place(size: int, rows: list[list[int]]) -> list[int]:
     """Of each element its place in its row."""
-    place = [0] * net.size
+    place = [0] * size
     for row in rows:
         for i, element in enumerate(row):
             place[element] = i
@@ -506,15 +506,15 @@ def _gain(first: list[int], second: list[int]) -> int:
     return gain
 
 
-def _crossings(net: _Net, rows: list[list[int]]) -> int:
-    """How many pairs of links cross: inversions, counted in a tree of sums as Barth, Jünger and Mutzel do (Simple and
-    efficient bilayer cross counting, Graph Drawing 2002)."""
-    place = _place(net, rows)
+def crossings(rows: list[list[int]], links: list[list[int]]) -> int:
+    """How many pairs of links from each row to the next cross: inversions, counted in a tree of sums as Barth, Jünger
+    and Mutzel do (Simple and efficient bilayer cross counting, Graph Drawing 2002)."""
+    place = _place(len(links), rows)
     count = 0
     for upper, lower in pairwise(rows):
         ends = []
         for element in upper:
-            below = net.below[element]
+            below = links[element]
             if len(below) == 1:
                 ends.append(place[below[0]])
             else:
@@ -577,7 +577,7 @@ def _centers(net: _Net, widths: list[int], beside: int) -> list[int]:
 
 def _conflicts(net: _Net) -> set[tuple[int, int]]:
     """Links that cross a link between two lines: these may not be straight, for the lines shall be."""
-    place = _place(net, net.rows)
+    place = _place(net.size, net.rows)
     barred: set[tuple[int, int]] = set()
     for upper, lower in pairwise(net.rows):
         left, done = 0, 0

@@ -7,8 +7,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Literal, NamedTuple
+
+from wfctl.renderers.text import duration
 
 Section = Literal["nodes", "finally"]
 
@@ -25,14 +26,21 @@ class PictureNode:
     critical: bool = False
     note: str = ""
 
+    def facts(self) -> list[str]:
+        """What stands beside the id in a box: the kind, unless that is `run`, the time, the note."""
+        time = [] if self.seconds is None else [duration(self.seconds)]
+        return [*([self.kind] if self.kind != "run" else []), *time, *([self.note] if self.note else [])]
+
 
 @dataclass(frozen=True, slots=True)
 class PictureEdge:
-    """One arrow: `target` comes after `source`. `kind` says what made it: `needs`, `file`, `output` …"""
+    """One arrow: `target` comes after `source`. `kind` says what made it: `needs`, `file` where nothing but a path did,
+    `undo`."""
 
     source: str
     target: str
-    kind: str = "needs"
+    kind: Literal["needs", "file", "undo"] = "needs"
+    critical: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +64,7 @@ def arrows(picture: Picture) -> dict[tuple[str, str], bool]:
 
 def path_arrows(picture: Picture) -> set[tuple[str, str]]:
     """The arrows of the critical path: not each between two of its nodes, for some pass others over."""
-    from graphlib import TopologicalSorter
-
-    before: dict[str, list[str]] = {node.id: [] for node in picture.nodes if node.critical}
-    pairs = [pair for pair in arrows(picture) if pair[0] in before and pair[1] in before]
-    for source, target in pairs:
-        before[target].append(source)
-    return set(pairwise(TopologicalSorter(before).static_order())) & set(pairs)
+    return {(edge.source, edge.target) for edge in picture.edges if edge.critical}
 
 
 def around(picture: Picture, node: str, depth: int) -> Picture:
@@ -235,6 +237,8 @@ def layers(net: Web) -> Layers:
 
 def _untangled(rows: list[list[int]], above: list[list[int]], below: list[list[int]]) -> list[list[int]]:
     """The rows after sweeps down and up, each element moved to the mean place of its neighbours; the best of all."""
+    from wfctl.renderers.layers import crossings  # which knows better ways; boxes that few nodes fill need none
+
     best, fewest = rows, crossings(rows, below)
     for sweep in range(12):
         if not fewest:
@@ -253,22 +257,6 @@ def _untangled(rows: list[list[int]], above: list[list[int]], below: list[list[i
         if count < fewest:
             best, fewest = rows, count
     return best
-
-
-def crossings(rows: Sequence[Sequence[int]], below: Sequence[Sequence[int]]) -> int:
-    """How many pairs of links cross between each row and the next."""
-    from bisect import bisect_right, insort
-
-    count = 0
-    for upper, lower in pairwise(rows):
-        at = {element: place for place, element in enumerate(lower)}
-        met: list[int] = []
-        for element in upper:
-            ends = sorted(at[j] for j in below[element])
-            count += sum(len(met) - bisect_right(met, end) for end in ends)
-            for end in ends:
-                insort(met, end)
-    return count
 
 
 def settle(wanted: Sequence[float], sizes: Sequence[int], weights: Sequence[float], limit: int) -> list[int]:

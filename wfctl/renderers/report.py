@@ -5,17 +5,15 @@ page's own script shows by `textContent` alone, under a policy that lets nothing
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from wfctl.renderers import graph_explorer, graph_svg, reason
+from wfctl.renderers.content_policy import content_policy
 from wfctl.renderers.picture import Picture
 from wfctl.renderers.plain import answer_commands, because, counted, resume_command, shell_word
 from wfctl.renderers.text import LOOKS, duration, look, plural, safe, state_word
@@ -36,20 +34,16 @@ ORDER = (
 
 def render(dossier: Mapping[str, Any], picture: Picture | None = None, made: float | None = None) -> str:
     """The page of a run. `picture` is its graph; `made` is now, in seconds since the epoch."""
-    graph = graph_svg.drawing(_marked(picture, dossier)) if picture is not None else ""
+    graph = graph_svg.drawing(picture) if picture is not None else ""
     rules = graph_svg.style([":root[data-theme=dark]"]) + graph_explorer.style()
     style = rules + (_PARTS / "report.css").read_text("utf-8")
     script = graph_explorer.script() + (_PARTS / "report.js").read_text("utf-8")
     run = dossier["state"]
     title = safe(f"{state_word(run)}: {dossier['workflow']} {dossier['id']}")
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
     return "".join(
         (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n',
+            f'<meta http-equiv="Content-Security-Policy" content="{content_policy(style, script)}">\n',
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n',
             f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n",
@@ -60,10 +54,6 @@ def render(dossier: Mapping[str, Any], picture: Picture | None = None, made: flo
             f"<script>{script}</script>\n</body>\n</html>\n",
         )
     )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _inert(data: object) -> str:
@@ -141,17 +131,6 @@ def _color(state: str) -> str:
         if word in style:
             return color
     return "mute"
-
-
-def _marked(picture: Picture, dossier: Mapping[str, Any]) -> Picture:
-    """The graph with the path that was critical by the plan, as far as it is drawn."""
-    critical: set[str] = set()
-    for name in dossier["critical_path"] if len(dossier["critical_path"]) > 1 else ():
-        around: str | None = name
-        while around is not None and around not in critical:
-            critical.add(around)
-            around = dossier["nodes"][around]["parent"] if around in dossier["nodes"] else None
-    return replace(picture, nodes=tuple(replace(node, critical=node.id in critical) for node in picture.nodes))
 
 
 def _of_the_graph(picture: Picture, total: int) -> str:

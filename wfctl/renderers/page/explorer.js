@@ -40,7 +40,7 @@ function exploreGraph(view, picked) {
     x ??= box.x + box.w / 2; y ??= box.y + box.h / 2;
     box = { x: x - (x - box.x) * f, y: y - (y - box.y) * f, w: box.w * f, h: box.h * f }; show();
   };
-  const point = (event) => { const r = view.getBoundingClientRect(); return [box.x + (event.clientX - r.left) / scale(), box.y + (event.clientY - r.top) / scale()]; };
+  const point = (x, y) => { const r = view.getBoundingClientRect(); return [box.x + (x - r.left) / scale(), box.y + (y - r.top) / scale()]; };
   const walk = (start, links, lit) => {
     const met = new Set([start]);
     for (const i of met) for (const [k, others] of links[i]) { if (!lit.has(k)) { lit.add(k); for (const j of others) met.add(j); } }
@@ -64,30 +64,44 @@ function exploreGraph(view, picked) {
     found = words ? names.flatMap((name, i) => name.includes(words) ? [i] : []) : [];
     light(words ? new Set(found) : null, new Set(), -1); return found.length;
   };
-  const next = () => { if (!found.length) return; turn = (turn + 1) % found.length; nodes.forEach((node, i) => node.classList.toggle("it", i === found[turn])); go(found[turn]); };
-  let drag = null, moved = false;
-  view.addEventListener("pointerdown", (event) => { if (event.button === 0) { drag = [event.clientX, event.clientY, box.x, box.y]; moved = false; } });
-  addEventListener("pointermove", (event) => {
-    if (!drag) return;
-    const dx = event.clientX - drag[0], dy = event.clientY - drag[1];
-    if (moved ||= Math.hypot(dx, dy) > 4) { box.x = drag[2] - dx / scale(); box.y = drag[3] - dy / scale(); show(); }
+  const next = (step = 1) => {               // which of how many found it is now, and its title
+    if (!found.length) return null;
+    turn = turn < 0 && step < 0 ? found.length - 1 : (turn + step + found.length) % found.length;
+    nodes.forEach((node, i) => node.classList.toggle("it", i === found[turn])); go(found[turn]);
+    return [turn + 1, found.length, nodes[found[turn]].querySelector("title").textContent];
+  };
+  const fingers = new Map();                // where a mouse that is pressed, or each finger, is
+  let begun = null, moved = false;
+  const apart = () => { const [a, b] = fingers.values(); return Math.hypot(a[0] - b[0], a[1] - b[1]); };
+  view.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    fingers.delete(event.pointerId); moved = fingers.size > 0; begun = [event.clientX, event.clientY];
+    fingers.set(event.pointerId, begun);
   });
-  addEventListener("pointerup", () => { drag = null; });
-  addEventListener("pointercancel", () => { drag = null; });
+  addEventListener("pointermove", (event) => {
+    const was = fingers.get(event.pointerId), now = [event.clientX, event.clientY];
+    if (!was || !(moved ||= Math.hypot(now[0] - begun[0], now[1] - begun[1]) > 4)) return;
+    const before = fingers.size === 2 ? apart() : 0;
+    fingers.set(event.pointerId, now);
+    box.x -= (now[0] - was[0]) / scale() / fingers.size; box.y -= (now[1] - was[1]) / scale() / fingers.size;
+    if (before) { const [a, b] = fingers.values(); zoom(apart() / before, ...point((a[0] + b[0]) / 2, (a[1] + b[1]) / 2)); } else show();
+  });
+  for (const name of ["pointerup", "pointercancel"]) addEventListener(name, (event) => fingers.delete(event.pointerId));
   view.addEventListener("click", (event) => { if (moved) return; const node = event.target.closest(".n"), i = node ? nodes.indexOf(node) : -1; choose(i === at ? -1 : i); });
-  view.addEventListener("wheel", (event) => { event.preventDefault(); zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), ...point(event)); }, { passive: false });
-  view.addEventListener("keydown", (event) => {
+  view.addEventListener("wheel", (event) => { event.preventDefault(); zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), ...point(event.clientX, event.clientY)); }, { passive: false });
+  const press = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const node = event.target.closest(".n"), step = 60 / scale();
+    const node = event.target.closest(".n"), step = 60 / scale(), pickIt = node && (() => choose(nodes.indexOf(node)));
     const act = { "+": () => zoom(1.3), "=": () => zoom(1.3), "-": () => zoom(1 / 1.3), 0: fit, Escape: () => choose(-1),
       ArrowLeft: () => { box.x -= step; show(); }, ArrowRight: () => { box.x += step; show(); }, ArrowUp: () => { box.y -= step; show(); }, ArrowDown: () => { box.y += step; show(); },
-      Enter: () => node && choose(nodes.indexOf(node)), " ": () => node && choose(nodes.indexOf(node)) }[event.key];
+      Enter: pickIt, " ": pickIt }[event.key];
     if (act) { event.preventDefault(); act(); }
-  });
+  };
+  view.addEventListener("keydown", press);
   view.addEventListener("focusin", (event) => { const node = event.target.closest(".n"); if (node && node.matches(":focus-visible")) { const [x, y] = spot(nodes.indexOf(node)); if (x < box.x || y < box.y || x > box.x + box.w || y > box.y + box.h) go(nodes.indexOf(node)); } });
   addEventListener("resize", () => { const k = scale(); fill(k, box.x + box.w / 2, box.y + box.h / 2); });
   view.tabIndex = 0; svg.setAttribute("role", "group");
   for (const node of nodes) { node.setAttribute("tabindex", "0"); node.setAttribute("role", "button"); }
   begin();
-  return { zoom, fit, find, next, pick: (id) => { const i = number.get(id) ?? -1; choose(i); if (i >= 0) go(i); return i >= 0; } };
+  return { zoom, fit, find, next, press, pick: (id) => { const i = number.get(id) ?? -1; choose(i); if (i >= 0) go(i); return i >= 0; } };
 }
