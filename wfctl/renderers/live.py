@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from math import inf
 from time import monotonic
 
 from wfctl import events as ev
@@ -21,6 +22,9 @@ FEW = 50
 
 OFTEN, SELDOM = 0.1, 0.5
 """Seconds between two drawings at least, and at most."""
+
+ASLEEP = 1.0
+"""Seconds without a look at the screen after which this process must have been stopped: it looks twice as often."""
 
 MOST_ROWS = 15
 """Rows of nodes, and of the log of one of them, that are shown in the region at most."""
@@ -109,6 +113,7 @@ class Live(Plain):
         self._thread: threading.Thread | None = None
         self._drawing = threading.Lock()
         self._away = False
+        self._looked, self._woke = clock(), -inf  # when the thread was last awake; and when it woke from a long sleep
         self._error: Exception | None = None
         self._began = False
 
@@ -144,15 +149,21 @@ class Live(Plain):
             self.draw(last=True)
 
     def pause(self, on: bool) -> None:
-        """Take the region away before the run is stopped, and begin another when it goes on."""
+        """Take the region away before the run is stopped, and begin another when it goes on.
+
+        That it goes on may be said twice, and also where it was never stopped: of an answer, or to be cancelled, an
+        engine hears by the same signal. Then what is drawn is still the last on the terminal."""
         # A terminal that was stopped (Ctrl-S) holds the thread: then there is nothing that could be taken away.
         locked = self._drawing.acquire(timeout=1.0)
         try:
             if on and locked:
                 self._draw_safely(last=True)
-            self._away = on
             if not on:
-                self._region.forget()
+                now = self._clock()
+                if self._away or now - self._looked > ASLEEP or now - self._woke < ASLEEP:
+                    self._region.forget()
+                self._looked, self._woke = now, -inf
+            self._away = on
         finally:
             if locked:
                 self._drawing.release()
@@ -180,7 +191,11 @@ class Live(Plain):
 
     def _guarded(self, last: bool = False) -> None:
         with self._drawing:
-            if not self._away:
+            now = self._clock()
+            slept, self._looked = now - self._looked > ASLEEP, now
+            if slept:  # the engine may not have heard yet that it was stopped, and then others have written meanwhile
+                self._woke = now
+            if not self._away and (last or not slept):
                 self._draw_safely(last)
 
     def _draw_safely(self, last: bool) -> None:
