@@ -308,7 +308,7 @@ def test_nothing_that_is_foreign_is_obeyed(flow: Flow, tmp_path: Path, environ: 
         assert orders(outputs) == []
         assert outputs == "a\n\\x3a:error::x\n##\\x5berror]y\n"
     else:
-        assert [len(section.lines) for section in sections(log)] == [5, 3]
+        assert [len(section.lines) for section in sections(log)] == [4, 3]
 
 
 # -- GitLab, and by hand
