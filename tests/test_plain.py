@@ -8,7 +8,8 @@ from typing import Any
 from tests.helpers.replay import show, turns
 from tests.helpers.simulate import CrashAt, Simulated, flow, simulate
 from wfctl.jobs import LowDisk
-from wfctl.renderers.plain import TAILS, Plain, ending
+from wfctl.renderers.ending import ending
+from wfctl.renderers.plain import TAILS, Plain
 from wfctl.state import RunState
 
 

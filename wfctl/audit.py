@@ -14,6 +14,7 @@ from wfctl.errors import Problem, WfctlError
 from wfctl.history import Record
 from wfctl.plan import Planned
 from wfctl.renderers.account import Account, Case, Place, Undone, Verdict
+from wfctl.renderers.advice import Advice
 from wfctl.renderers.plain import because, signal_name
 from wfctl.renderers.text import state_word
 from wfctl.state import RunStatus
@@ -28,7 +29,7 @@ WHOLE = "(run)"
 """What the run is called where it is a case by itself: no node can be."""
 
 
-def account(record: Record, root: str) -> Account:
+def account(record: Record, root: str, advice: Advice) -> Account:
     """The account of a run as it stands. Files are named from the folder `root`, where they lie below it."""
     state, auditor = record.state, _Auditor(record)
     cases = [auditor.case(name) for name in record.plan.in_order() if auditor.tells(name)]
@@ -52,6 +53,7 @@ def account(record: Record, root: str) -> Account:
         itself=itself,
         undone=tuple(_undone(record)),
         why_undone=state.undoing.course.why if state.undoing is not None else "",
+        status_command=advice.command("status", record.folder.id),
     )
 
 

@@ -230,9 +230,12 @@ class Seals:
         return self._masks[node]
 
 
-def wrote(folder: RunFolder, node: str, attempts: int) -> bool:
-    """Whether the first so many attempts of a node left a byte that `read` would show."""
-    names = (history.log_name(node, n, suffix) for n in range(1, attempts + 1) for suffix in ("log", "out"))
+def wrote(folder: RunFolder, node: str, which: int | str) -> bool:
+    """Whether the first so many attempts of a node left a byte that `read` would show; or that try of its undo."""
+    if isinstance(which, str):
+        names = [history.log_name(node, f"{word}.{which}") for word in ("undo", "verify")]
+    else:
+        names = [history.log_name(node, n, suffix) for n in range(1, which + 1) for suffix in ("log", "out")]
     return any(os.path.isfile(path) and os.path.getsize(path) for path in (folder.path / name for name in names))
 
 

@@ -16,6 +16,7 @@ from wfctl.record import dataclass
 if TYPE_CHECKING:
     from wfctl.history import Record
     from wfctl.renderers.account import Account
+    from wfctl.renderers.advice import Advice
     from wfctl.renderers.plain import Plain, Tail
 
 SERVICES = ("github", "gitlab", "off")
@@ -52,10 +53,13 @@ class Reports:
     summary: str = ""
     root: str = "."
     """The folder that files are named from."""
+    advice: Advice
     handed_out: bool = False
 
     @classmethod
-    def wanted(cls, junit: str | None, word: str | None, environ: Mapping[str, str]) -> Reports | None:
+    def wanted(
+        cls, junit: str | None, word: str | None, environ: Mapping[str, str], advice: Advice
+    ) -> Reports | None:
         """What the options and the environment ask for; None for nothing. Raises UsageError."""
         found = service(word, environ)
         if junit is None and not found:
@@ -66,6 +70,7 @@ class Reports:
             service=found,
             summary=environ.get("GITHUB_STEP_SUMMARY", "") if found == "github" else "",
             root=root if root and os.path.isabs(root) else os.getcwd(),
+            advice=advice,
         )
 
     def guarded(self, write: Callable[[str], None]) -> Callable[[str], None]:
@@ -93,6 +98,7 @@ class Reports:
             sections.github if self.service == "github" else sections.Gitlab(),
             color=color,
             unicode=unicode,
+            advice=self.advice,
         )
 
     def begin(self) -> None:
@@ -106,7 +112,7 @@ class Reports:
         try:
             from wfctl import audit
 
-            account = audit.account(record, self.root)
+            account = audit.account(record, self.root, self.advice)
             if self.service:
                 write(self._words(account))
             if self.summary:
@@ -141,12 +147,12 @@ class Reports:
         """Add the page to the summary of the step, which may have others already."""
         from wfctl import drawing, logs
         from wfctl.renderers import graph_mermaid, summary
-        from wfctl.renderers.plain import ending
+        from wfctl.renderers.ending import ending
 
-        def wrote(node: str, attempts: int) -> bool:
-            return logs.wrote(record.folder, node, attempts)
+        def wrote(node: str, which: int | str) -> bool:
+            return logs.wrote(record.folder, node, which)
 
-        words = ending(record.state, wrote) if record.state.finished is not None else ""
+        words = ending(record.state, wrote, advice=self.advice) if record.state.finished is not None else ""
         graph = graph_mermaid.render(drawing.picture(record.plan, record))
         try:
             there = os.path.getsize(self.summary) if os.path.exists(self.summary) else 0

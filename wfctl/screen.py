@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from wfctl.driver import Watching
     from wfctl.history import Record
     from wfctl.optimize import Progress
+    from wfctl.renderers.advice import Advice
+    from wfctl.renderers.ending import Wrote
     from wfctl.renderers.live import Peek
-    from wfctl.renderers.plain import Plain, Stamp, Tail, Wrote
+    from wfctl.renderers.plain import Plain, Stamp, Tail
     from wfctl.reports import Reports
     from wfctl.search import Tell
     from wfctl.secrets import Secrets
@@ -171,11 +173,12 @@ def _drop(stream: TextIO | Pipe) -> None:
         pass
 
 
-def watching(json: bool, reports: Reports | None = None) -> Watching:
+def watching(json: bool, advice: Advice, reports: Reports | None = None) -> Watching:
     """The view of a run for this user: JSON lines, a live view on a terminal, else plain lines. `reports` is what the
-    run leaves for others."""
+    run leaves for others, `advice` what to type next."""
     from wfctl.driver import Watching
-    from wfctl.renderers.plain import ending, no_stamp
+    from wfctl.renderers.ending import ending
+    from wfctl.renderers.plain import no_stamp
     from wfctl.renderers.text import safe
 
     eyes = Pipe.over(sys.stderr)
@@ -200,6 +203,7 @@ def watching(json: bool, reports: Reports | None = None) -> Watching:
             events=JsonLines(writer(lines)).events,
             warn=told,
             end=over,
+            command=advice.command,
         )
     screen = Screen.of(sys.stderr)
     stamp = no_stamp if reports is not None and reports.service else stamps(sys.stderr)  # services stamp each line
@@ -211,7 +215,7 @@ def watching(json: bool, reports: Reports | None = None) -> Watching:
         if reports is not None:
             reports.begin()
             view = reports.view(error, _tail_of(record), record, color=screen.color, unicode=screen.unicode)
-        view = view or _view(error, record, secrets, screen, stamp)
+        view = view or _view(error, record, secrets, screen, stamp, advice)
         view.typing = ear >= 0 and not record.state.no_wait
         view.begin(record.state)
 
@@ -219,7 +223,8 @@ def watching(json: bool, reports: Reports | None = None) -> Watching:
         assert view is not None
         view.end()
         if record.state.finished is not None:
-            words = ending(record.state, _wrote_of(record), color=screen.color, unicode=screen.unicode)
+            wrote = _wrote_of(record)
+            words = ending(record.state, wrote, color=screen.color, unicode=screen.unicode, advice=advice)
             error(stamp(record.state.finished) + words)
         if reports is not None:
             reports.end(record, bare, lambda text: error(f"wfctl: {safe(text)}\n"))
@@ -238,6 +243,7 @@ def watching(json: bool, reports: Reports | None = None) -> Watching:
         warn=warn,
         ear=ear,
         paused=lambda on: view.pause(on) if view else None,
+        command=advice.command,
     )
 
 
@@ -302,7 +308,7 @@ def _tail_of(record: Record) -> Tail:
 def _wrote_of(record: Record) -> Wrote:
     from wfctl import logs
 
-    return lambda node, attempts: logs.wrote(record.folder, node, attempts)
+    return lambda node, which: logs.wrote(record.folder, node, which)
 
 
 def _peek_of(record: Record, secrets: Secrets | None) -> Peek:
@@ -326,7 +332,14 @@ def _peek_of(record: Record, secrets: Secrets | None) -> Peek:
     return peek
 
 
-def _view(write: Callable[[str], None], record: Record, secrets: Secrets | None, screen: Screen, stamp: Stamp) -> Plain:
+def _view(
+    write: Callable[[str], None],
+    record: Record,
+    secrets: Secrets | None,
+    screen: Screen,
+    stamp: Stamp,
+    advice: Advice,
+) -> Plain:
     tail = _tail_of(record)
     if screen.live:
         from wfctl.renderers.live import Live
@@ -338,13 +351,14 @@ def _view(write: Callable[[str], None], record: Record, secrets: Secrets | None,
             color=screen.color,
             unicode=screen.unicode,
             stamp=stamp,
+            advice=advice,
             size=lambda: size(stream),
             peek=_peek_of(record, secrets),
             ours=lambda: _in_foreground(stream),
         )
     from wfctl.renderers.plain import Plain
 
-    return Plain(write, tail, color=screen.color, unicode=screen.unicode, stamp=stamp)
+    return Plain(write, tail, color=screen.color, unicode=screen.unicode, stamp=stamp, advice=advice)
 
 
 def say(text: str) -> None:
@@ -368,21 +382,21 @@ def _lost(error: OSError) -> NoReturn:
     raise UsageError(f"standard output cannot be written: {(error.strerror or str(error)).lower()}")
 
 
-def finish(outcome: Outcome, json: bool, reports: Reports | None = None) -> None:
+def finish(outcome: Outcome, json: bool, advice: Advice, reports: Reports | None = None) -> None:
     """What is left to say when a command that drove a run ends: the outputs of the run."""
     from wfctl.renderers.listing import outputs
+    from wfctl.renderers.text import safe
 
     state = outcome.record.state
     if reports is not None and not reports.handed_out:  # there was nothing to do: what was done before is told
         error = reports.guarded(writer(sys.stderr))
-        reports.end(outcome.record, writer(sys.stderr), lambda text: error(f"wfctl: {text}\n"))
+        reports.end(outcome.record, writer(sys.stderr), lambda text: error(f"wfctl: {safe(text)}\n"))
     if not json and state.outputs and outcome.exit_code == 0:
 
         def lost(error: OSError) -> None:  # the run has succeeded all the same
             why = (error.strerror or str(error)).lower()
-            writer(sys.stderr)(
-                f"wfctl: the outputs could not be printed ({why}); see them with: wfctl output {state.id}\n"
-            )
+            command = safe(advice.command("output", state.id))
+            writer(sys.stderr)(f"wfctl: the outputs could not be printed ({why}); see them with: {command}\n")
 
         write = writer(sys.stdout, lost)
         (reports.guarded(write) if reports is not None else write)(outputs(state.outputs))

@@ -12,6 +12,7 @@ from math import inf
 from time import monotonic
 
 from wfctl import events as ev
+from wfctl.renderers.advice import Advice
 from wfctl.renderers.plain import Plain, Stamp, Tail, counted, ended_before, no_stamp
 from wfctl.renderers.progress import SLOTS, Progress, Undone
 from wfctl.renderers.text import Pen, Style, clip, duration, look, number, pad, size, width_of
@@ -94,12 +95,13 @@ class Live(Plain):
         color: bool = False,
         unicode: bool = True,
         stamp: Stamp = no_stamp,
+        advice: Advice | None = None,
         size: Size,
         peek: Peek = lambda node, attempt, lines: (),
         ours: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        super().__init__(write, tail, color=color, unicode=unicode, stamp=stamp)
+        super().__init__(write, tail, color=color, unicode=unicode, stamp=stamp, advice=advice)
         self._size = size
         self._peek = peek
         self._watched: tuple[str, int | str] | None = None
