@@ -60,15 +60,20 @@ class Reports:
     def wanted(
         cls, junit: str | None, word: str | None, environ: Mapping[str, str], advice: Advice
     ) -> Reports | None:
-        """What the options and the environment ask for; None for nothing. Raises UsageError."""
+        """What the options and the environment ask for; None for nothing. Raises UsageError.
+
+        What an earlier command has left in the place of a report goes at once: it is no answer of this one, not even
+        where nothing can be run.
+        """
         found = service(word, environ)
         if junit is None and not found:
             return None
+        summary = environ.get("GITHUB_STEP_SUMMARY", "")
         root = {"github": environ.get("GITHUB_WORKSPACE"), "gitlab": environ.get("CI_PROJECT_DIR")}.get(found)
         return cls(
-            junit=delivery.check("--junit", junit) if junit is not None else "",
+            junit=_cleared(junit) if junit is not None else "",
             service=found,
-            summary=environ.get("GITHUB_STEP_SUMMARY", "") if found == "github" else "",
+            summary=os.path.abspath(summary) if summary and found == "github" else "",
             root=root if root and os.path.isabs(root) else os.getcwd(),
             advice=advice,
         )
@@ -101,11 +106,6 @@ class Reports:
             advice=self.advice,
         )
 
-    def begin(self) -> None:
-        """A run begins: what an earlier one has left in its place goes."""
-        if self.junit:
-            delivery.discard(self.junit)
-
     def end(self, record: Record, write: Callable[[str], None], warn: Callable[[str], None]) -> None:
         """Hand out all that is wanted of a run that has ended, or was left. `write` is not guarded."""
         self.handed_out = True
@@ -120,7 +120,7 @@ class Reports:
             if self.junit:
                 from wfctl.renderers import junit
 
-                _deliver("--junit", self.junit, junit.render(account), warn)
+                _deliver("--junit", self.junit, junit.render(account, placed=bool(self.service)), warn)
         except Exception as error:
             warn(f"a report was dropped: {type(error).__name__}: {error}")
 
@@ -161,6 +161,15 @@ class Reports:
                 file.write(f"{text}\n")
         except OSError as error:
             warn(f'the summary "{self.summary}" cannot be written: {(error.strerror or str(error)).lower()}')
+
+
+def _cleared(path: str) -> str:
+    """The whole path of a JUnit file, where none is any more. Raises UsageError, also for a file that can be none."""
+    whole = delivery.check("--junit", path)
+    if delivery.beginning(whole).lstrip()[:1] not in (b"", b"<"):
+        raise UsageError(f'--junit: "{path}" is there, and is no XML; name another file, or remove it')
+    delivery.discard(whole)
+    return whole
 
 
 def _deliver(option: str, path: str, text: str, warn: Callable[[str], None]) -> None:

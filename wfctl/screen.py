@@ -199,7 +199,6 @@ def watching(json: bool, advice: Advice, reports: Reports | None = None) -> Watc
             _drain(lines, eyes)
 
         return Watching(
-            begin=lambda record, _: reports.begin() if reports is not None else None,
             events=JsonLines(writer(lines)).events,
             warn=told,
             end=over,
@@ -213,7 +212,6 @@ def watching(json: bool, advice: Advice, reports: Reports | None = None) -> Watc
     def begin(record: Record, secrets: Secrets | None) -> None:
         nonlocal view
         if reports is not None:
-            reports.begin()
             view = reports.view(error, _tail_of(record), record, color=screen.color, unicode=screen.unicode)
         view = view or _view(error, record, secrets, screen, stamp, advice)
         view.typing = ear >= 0 and not record.state.no_wait
