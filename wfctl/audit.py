@@ -16,7 +16,7 @@ from wfctl.plan import Planned
 from wfctl.renderers.account import Account, Case, Place, Undone, Verdict
 from wfctl.renderers.advice import Advice
 from wfctl.renderers.plain import because, signal_name
-from wfctl.renderers.text import state_word
+from wfctl.renderers.text import duration, state_word
 from wfctl.state import RunStatus
 
 LINES = 50
@@ -123,6 +123,8 @@ class _Auditor:
             return "skipped", "undone by hand" if how == "done" else "left as it is" if how == "skip" else "undone"
         if run.state in nr.DONE:
             return "passed", ""
+        if run.state is nr.CANCELLED and run.reason == "run_timeout" and run.attempt and not planned.holds:
+            return "error", f"stopped after {duration(run.seconds)}: {because(run.reason)}"
         if run.state in (nr.SKIPPED, nr.CANCELLED):
             return "skipped", f"{word}: {because(run.reason, planned.node.trigger)}"
         if word == nr.INTERRUPTED:
@@ -165,8 +167,6 @@ class _Auditor:
         if self.status == RunStatus.WAITING_INPUT:
             return None
         told = [state.error, state.halted, *state.unended.values()]
-        if state.timed_out:
-            told.append("the run's time was up")
         if self.status == RunStatus.INTERRUPTED:
             told.append(f"it was stopped{signal_name(state.signal)}")
         message = "; ".join(dict.fromkeys(filter(None, told))) or state_word(self.status)

@@ -144,6 +144,20 @@ def test_a_run_that_fails_by_itself_is_a_case(wfctl: Command, flow: Flow, tmp_pa
     assert cases(tmp_path / "out.xml") == {"b": "passed", "(run)": "error"}
 
 
+def test_what_the_time_of_the_run_was_too_short_for_is_told_with_its_log(
+    wfctl: Command, flow: Flow, tmp_path: Path
+) -> None:
+    name = flow("""
+        timeout: 500ms
+        nodes: {a: {run: "echo half way; exec sleep 60"}, b: {run: "true", needs: [a]}}
+    """)
+    ended = wfctl("run", name, "--junit", "out.xml", env=GITHUB)
+    assert cases(tmp_path / "out.xml") == {"a": "error", "b": "skipped"}
+    (order,) = orders(ended.stderr)
+    assert re.fullmatch(r"stopped after [\d.]+s: the run's time was up\nhalf way", order.text)
+    assert (order.properties["file"], order.properties["line"]) == ("flow.yaml", "4")
+
+
 def test_who_waits_for_a_person_has_not_failed(wfctl: Command, flow: Flow, tmp_path: Path) -> None:
     name = flow("nodes: {ok: {ask: {message: 'ship it?', choices: [yes, no]}}, ship: {run: 'true', needs: [ok]}}")
     assert wfctl("run", name, "--no-wait", "--junit", "out.xml").returncode == 7
