@@ -67,7 +67,9 @@ class Screen:
         return cls(
             width=max(NARROWEST, width),
             color=(able or forced) and not environ.get("NO_COLOR"),
-            unicode=(stream.encoding or "ascii").lower().startswith(("utf", "cp65001")),
+            unicode=(stream.encoding or "ascii").lower().startswith(("utf", "cp65001"))
+            # Python writes UTF-8 in this locale too. But who sits before the terminal has said that it shows ASCII.
+            and not (terminal and environ.get("LC_ALL") in ("C", "POSIX")),
             live=able and environ.get("CI", "").lower() in ("", "0", "false") and _in_foreground(stream),
         )
 
