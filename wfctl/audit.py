@@ -115,7 +115,7 @@ class _Auditor:
             return "error", "its undo has not come to an end"
         if self.is_bad(planned.id):
             why = run.error or state_word(word)
-            if self._is_tolerated(planned):
+            if self.record.state.spares(planned.id):
                 return "skipped", f"failed, which was tolerated: {why}"
             return "failed", f"{why}; undone" if run.state is nr.UNDONE else why
         if run.state is nr.UNDONE:
@@ -136,16 +136,6 @@ class _Auditor:
         if run.state is nr.WAITING_INPUT and run.asked:
             return "skipped", f"waits for an answer: {run.asked[0]}"
         return "skipped", "the run did not come to it"
-
-    def _is_tolerated(self, planned: Planned) -> bool:
-        """Whether a failure makes nothing around the node fail that the run fails by."""
-        around: Planned | None = planned
-        while around is not None:
-            run = self._runs[around.id]
-            if around.node.continue_on_error or (around is not planned and run.state in nr.DONE):
-                return True
-            around = self._nodes[around.parent] if around.parent is not None else None
-        return False
 
     def _log(self, name: str) -> tuple[str, ...]:
         run = self._runs[name]

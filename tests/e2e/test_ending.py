@@ -19,12 +19,13 @@ Typed = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def typed(tmp_path: Path) -> Typed:
-    """A line that a person types into a shell, in a folder where `wfctl` is on the PATH, and no state folder is named."""
+    """A line that a person types into a shell where `wfctl` is on the PATH, and no state folder is named."""
     program = tmp_path / "bin/wfctl"
     program.parent.mkdir()
     program.write_text(f"#!{sys.executable}\nimport sys\nfrom wfctl.cli import main\nsys.exit(main())\n")
     program.chmod(0o755)
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WFCTL", "GITHUB", "GITLAB"))}
+    ours = ("WFCTL", "GITHUB", "GITLAB")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environ = {**inherited, "PYTHONPATH": str(ROOT), "PATH": f"{program.parent}:{os.environ['PATH']}"}
 
     def type_in(line: str) -> subprocess.CompletedProcess[str]:
@@ -89,6 +90,20 @@ def test_a_question_is_answered_and_then_the_run_goes_on(typed: Typed, flow: Flo
     assert answered.returncode == 0
     assert answered.stderr == f"answered; go on with: {found['then']}\n"
     assert typed(found["then"]).returncode == 0
+
+
+def test_what_a_person_leaves_as_it_is_is_told_apart_from_what_was_undone(typed: Typed, flow: Flow) -> None:
+    name = flow("""
+        rollback: {retry: {attempts: 1}}
+        nodes:
+          a: {run: "true", compensate: [{run: "true"}]}
+          b: {run: "true", needs: [a], compensate: [{run: "false"}]}
+          c: {run: "false", needs: [b]}
+    """)
+    typed(f"wfctl run {name}")
+    ended = typed("wfctl rollback last --skip b --reason 'never mind'")
+    assert ended.returncode == 3
+    assert "  undone:      a\n  stays:       b, as somebody has said\n" in ended.stderr
 
 
 def test_an_undo_that_has_printed_nothing_has_no_log_to_look_at(typed: Typed, flow: Flow) -> None:

@@ -85,9 +85,8 @@ class _LastWords:
             yield from self._way_out()
 
     def _tolerated(self) -> list[str]:
-        """What failed with `continue_on_error`."""
-        nodes = self._state.plan.nodes
-        return [n for n, run in self._state.nodes.items() if run.state in BAD and nodes[n].node.continue_on_error]
+        """What failed, and the run is none the worse for it."""
+        return [n for n, run in self._state.nodes.items() if run.state in BAD and self._state.spares(n)]
 
     def _waits(self) -> Iterator[str]:
         """What is asked, and how to answer."""
@@ -122,7 +121,7 @@ class _LastWords:
         ran_out = state.timed_out and not failed
         if ran_out:
             yield from self._cut_short()
-        yield from self._failures(failed)
+        yield from self._failures([*failed, *self._failed_at_the_end(failed)])
         if state.only_finally and state.failed_nodes:
             names = some(list(state.failed_nodes), self._pen)
             were = "was" if len(state.failed_nodes) == 1 else "were"
@@ -132,6 +131,14 @@ class _LastWords:
         else:
             mended = "go on with:" if ran_out else "once mended:"
             yield f"  {mended:<12} {self._pen.safe(self._advice.resume(state.id, state.wants_update))}"
+
+    def _failed_at_the_end(self, failed: Sequence[str]) -> Iterator[str]:
+        """What failed of `finally`: by that no run fails that has failed before."""
+        for name, planned in self._state.plan.nodes.items():
+            run = self._state.nodes[name]
+            if planned.node.section == "finally" and run.state in BAD and run.reason != "inner" and name not in failed:
+                if planned.parent is None and not self._state.spares(name):
+                    yield name
 
     def _cut_short(self) -> Iterator[str]:
         """What the run's own timeout has stopped, and where the log of the first is that has one."""
@@ -177,9 +184,8 @@ class _LastWords:
     def _undone(self, undoing: Undoing) -> Iterator[str]:
         """What was undone and what was not, and what to type next."""
         state, safe, advice = self._state, self._pen.safe, self._advice
-        runs = {name: state.nodes[name] for name in undoing.wanted}
-        undone = [name for name, run in runs.items() if run.state is UNDONE and run.undo and run.undo.how != "skip"]
-        if undone:
+        ended = [(n, run.undo) for n in undoing.wanted if (run := state.nodes[n]).state is UNDONE and run.undo]
+        if undone := [name for name, undo in ended if undo.how != "skip"]:
             yield f"  undone:      {some(undone, self._pen)}"
         failed = undoing.failed
         for name in failed[:FAILURES]:
@@ -190,6 +196,8 @@ class _LastWords:
             yield f"  its log:     {safe(advice.command('logs', state.id, name))}"
         if blocked := undoing.blocked:
             yield f"  waits for that: {some(blocked, self._pen)}"
+        if left := [name for name, undo in ended if undo.how == "skip"]:
+            yield f"  stays:       {some(left, self._pen)}, as somebody has said"
         if kept := undoing.course.analysis.get("kept_by_pivot"):
             yield f"  stays:       {some(kept, self._pen)}, for the point of no return was passed"
         if failed:
