@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wfctl import delivery
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from wfctl.history import Record
     from wfctl.renderers.account import Account
     from wfctl.renderers.advice import Advice
-    from wfctl.renderers.plain import Plain, Tail
+    from wfctl.renderers.plain import Plain
 
 SERVICES = ("github", "gitlab", "off")
 
@@ -86,20 +87,17 @@ class Reports:
 
         return lambda text: write(obeyed(text))
 
-    def view(
-        self, write: Callable[[str], None], tail: Tail, record: Record, *, color: bool, unicode: bool
-    ) -> Plain | None:
+    def view(self, write: Callable[[str], None], record: Record, *, color: bool, unicode: bool) -> Plain | None:
         """The view of a run in the service's log; None where there is no service."""
         if not self.service:
             return None
         from wfctl import logs
         from wfctl.renderers import sections
 
-        folder = record.folder
         return sections.Sections(
             write,
-            tail,
-            lambda node, attempt, most: logs.last_part(folder, node, attempt, most),
+            partial(logs.tail, record.folder),
+            partial(logs.last_part, record.folder),
             sections.github if self.service == "github" else sections.Gitlab(),
             color=color,
             unicode=unicode,
@@ -149,10 +147,9 @@ class Reports:
         from wfctl.renderers import graph_mermaid, summary
         from wfctl.renderers.ending import ending
 
-        def wrote(node: str, which: int | str) -> bool:
-            return logs.wrote(record.folder, node, which)
-
-        words = ending(record.state, wrote, advice=self.advice) if record.state.finished is not None else ""
+        words = ""
+        if record.state.finished is not None:
+            words = ending(record.state, partial(logs.wrote, record.folder), advice=self.advice)
         graph = graph_mermaid.render(drawing.picture(record.plan, record))
         try:
             there = os.path.getsize(self.summary) if os.path.exists(self.summary) else 0

@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import localtime, strftime, time
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from wfctl.history import Record
     from wfctl.optimize import Progress
     from wfctl.renderers.advice import Advice
-    from wfctl.renderers.ending import Wrote
     from wfctl.renderers.live import Peek
-    from wfctl.renderers.plain import Plain, Stamp, Tail
+    from wfctl.renderers.plain import Plain, Stamp
     from wfctl.reports import Reports
     from wfctl.search import Tell
     from wfctl.secrets import Secrets
@@ -178,6 +177,7 @@ def _drop(stream: TextIO | Pipe) -> None:
 def watching(json: bool, advice: Advice, reports: Reports | None = None) -> Watching:
     """The view of a run for this user: JSON lines, a live view on a terminal, else plain lines. `reports` is what the
     run leaves for others, `advice` what to type next."""
+    from wfctl import logs
     from wfctl.driver import Watching
     from wfctl.renderers.ending import ending
     from wfctl.renderers.plain import no_stamp
@@ -187,13 +187,14 @@ def watching(json: bool, advice: Advice, reports: Reports | None = None) -> Watc
     bare = error = writer(eyes)
     if reports is not None:
         error = reports.guarded(bare)
+
+    def told(text: str) -> None:
+        error(f"wfctl: {safe(text)}\n")
+
     if json:
         from wfctl.renderers.jsonl import JsonLines
 
         lines = Pipe.over(sys.stdout)
-
-        def told(text: str) -> None:
-            error(f"wfctl: {safe(text)}\n")
 
         def over(record: Record) -> None:
             if reports is not None:
@@ -214,7 +215,7 @@ def watching(json: bool, advice: Advice, reports: Reports | None = None) -> Watc
     def begin(record: Record, secrets: Secrets | None) -> None:
         nonlocal view
         if reports is not None:
-            view = reports.view(error, _tail_of(record), record, color=screen.color, unicode=screen.unicode)
+            view = reports.view(error, record, color=screen.color, unicode=screen.unicode)
         view = view or _view(error, record, secrets, screen, stamp, advice)
         view.typing = ear >= 0 and not record.state.no_wait
         view.begin(record.state)
@@ -223,16 +224,16 @@ def watching(json: bool, advice: Advice, reports: Reports | None = None) -> Watc
         assert view is not None
         view.end()
         if record.state.finished is not None:
-            wrote = _wrote_of(record)
+            wrote = partial(logs.wrote, record.folder)
             words = ending(record.state, wrote, color=screen.color, unicode=screen.unicode, advice=advice)
             error(stamp(record.state.finished) + words)
         if reports is not None:
-            reports.end(record, bare, lambda text: error(f"wfctl: {safe(text)}\n"))
+            reports.end(record, bare, told)
         _drain(eyes)
 
     def warn(text: str) -> None:
         if view is None:
-            error(f"wfctl: {safe(text)}\n")
+            told(text)
         else:
             view.note(f"{stamp(time())}wfctl: {safe(text)}")
 
@@ -299,18 +300,6 @@ def _drain(*streams: Pipe | TextIO | None) -> None:
                 _drop(stream)
 
 
-def _tail_of(record: Record) -> Tail:
-    from wfctl import logs
-
-    return lambda node, attempt: logs.tail(record.folder, node, attempt)
-
-
-def _wrote_of(record: Record) -> Wrote:
-    from wfctl import logs
-
-    return lambda node, which: logs.wrote(record.folder, node, which)
-
-
 def _peek_of(record: Record, secrets: Secrets | None) -> Peek:
     """Looks at the logs of what runs. The values of secrets are at hand: so what is shown is masked."""
     from wfctl import logs
@@ -340,7 +329,9 @@ def _view(
     stamp: Stamp,
     advice: Advice,
 ) -> Plain:
-    tail = _tail_of(record)
+    from wfctl import logs
+
+    tail = partial(logs.tail, record.folder)
     if screen.live:
         from wfctl.renderers.live import Live
 
