@@ -784,8 +784,11 @@ def _advice(ctx: typer.Context, env_file: str | None = None) -> Any:
     from wfctl.renderers.advice import Advice
 
     program = sys.argv[0]
-    on_path = (os.path.join(folder, "wfctl") for folder in os.environ.get("PATH", "").split(os.pathsep))
-    if os.path.basename(program) != "wfctl" or any(os.access(path, os.X_OK) for path in on_path):
+    paths = (os.path.join(folder, "wfctl") for folder in os.environ.get("PATH", "").split(os.pathsep))
+    found = next((path for path in paths if os.access(path, os.X_OK)), "")
+    # One from the PATH has its whole path here. One with another was typed so.
+    on_path = found and (os.path.isabs(program) or os.path.realpath(program) == os.path.realpath(found))
+    if on_path or os.path.basename(program) != "wfctl":
         program = "wfctl"
     return Advice(program=program, state_dir=ctx.obj or "", env_file=env_file or "")
 

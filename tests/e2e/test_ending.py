@@ -118,5 +118,8 @@ def test_an_undo_that_has_printed_nothing_has_no_log_to_look_at(typed: Typed, fl
 
 def test_a_program_that_is_not_on_the_path_is_called_as_it_was(typed: Typed, flow: Flow) -> None:
     name = flow("nodes: {a: {run: test -e mended}}")
-    ended = typed(f"mv bin own; PATH={os.defpath}; own/wfctl run {name}")
+    assert re.search("once mended: wfctl resume", typed(f"bin/wfctl run {name}").stderr)
+    ended = typed(f"cp -r bin own; own/wfctl run {name}")
     assert re.search(r"once mended: own/wfctl resume [\w-]+$", ended.stderr, re.MULTILINE)
+    ended = typed(f"rm -r bin; PATH={os.defpath}; $PWD/own/wfctl run {name}")
+    assert re.search(r"once mended: /.*/own/wfctl resume [\w-]+$", ended.stderr, re.MULTILINE)
