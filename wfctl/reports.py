@@ -107,20 +107,25 @@ class Reports:
     def end(self, record: Record, write: Callable[[str], None], warn: Callable[[str], None]) -> None:
         """Hand out all that is wanted of a run that has ended, or was left. `write` is not guarded."""
         self.handed_out = True
+        todo: list[Callable[[Account], None]] = []
+        if self.junit:
+            todo.append(lambda account: self._write_junit(account, warn))
+        if self.service:
+            todo.append(lambda account: write(self._words(account)))
+        if self.summary:
+            todo.append(lambda account: self._summarize(record, account, warn))
         try:
             from wfctl import audit
 
             account = audit.account(record, self.root, self.advice)
-            if self.service:
-                write(self._words(account))
-            if self.summary:
-                self._summarize(record, account, warn)
-            if self.junit:
-                from wfctl.renderers import junit
-
-                _deliver("--junit", self.junit, junit.render(account, placed=bool(self.service)), warn)
         except Exception as error:
-            warn(f"a report was dropped: {type(error).__name__}: {error}")
+            warn(f"all reports were dropped: {type(error).__name__}: {error}")
+            return
+        for hand_out in todo:  # each for itself: by one that goes wrong no other is lost
+            try:
+                hand_out(account)
+            except Exception as error:
+                warn(f"a report was dropped: {type(error).__name__}: {error}")
 
     def faults(self, faults: Iterable[Fault], write: Callable[[str], None]) -> None:
         """Faults for which nothing was run."""
@@ -140,6 +145,14 @@ class Reports:
         from wfctl.renderers.annotations import places
 
         return places(account)
+
+    def _write_junit(self, account: Account, warn: Callable[[str], None]) -> None:
+        from wfctl.renderers import junit
+
+        try:
+            delivery.write(self.junit, junit.render(account, placed=bool(self.service)))
+        except OSError as error:
+            warn(f'--junit: "{self.junit}" cannot be written: {(error.strerror or str(error)).lower()}')
 
     def _summarize(self, record: Record, account: Account, warn: Callable[[str], None]) -> None:
         """Add the page to the summary of the step, which may have others already."""
@@ -163,14 +176,7 @@ class Reports:
 def _cleared(path: str) -> str:
     """The whole path of a JUnit file, where none is any more. Raises UsageError, also for a file that can be none."""
     whole = delivery.check("--junit", path)
-    if delivery.beginning(whole).lstrip()[:1] not in (b"", b"<"):
+    if delivery.beginning(whole).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] not in (b"", b"<"):
         raise UsageError(f'--junit: "{path}" is there, and is no XML; name another file, or remove it')
     delivery.discard(whole)
     return whole
-
-
-def _deliver(option: str, path: str, text: str, warn: Callable[[str], None]) -> None:
-    try:
-        delivery.write(path, text)
-    except OSError as error:
-        warn(f'{option}: "{path}" cannot be written: {(error.strerror or str(error)).lower()}')
