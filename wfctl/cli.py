@@ -22,6 +22,9 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_said: dict[str, str | None] = {"state_dir": None}
+"""What is still to be known where the command has ended by an error."""
+
 Flow = Annotated[str, typer.Argument(metavar="FLOW", help="A workflow file.", show_default=False)]
 Id = Annotated[
     str, typer.Argument(metavar="ID", help="A run: its id, the beginning of it, or `last`.", show_default=False)
@@ -82,7 +85,7 @@ def top(
     ] = None,
 ) -> None:
     """Run a DAG described in one YAML file, on this machine."""
-    ctx.obj = state_dir
+    ctx.obj = _said["state_dir"] = state_dir
     if version:
         from wfctl import __version__
 
@@ -143,7 +146,7 @@ def run(
     if dry_run:
         _show_plan(app.plan(asked, _store(ctx)), json)
         return
-    advice = _advice(ctx, env_file)
+    advice = _advice(env_file)
     with _reports(junit, ci, advice) as reports:
         _finish(app.run(asked, _store(ctx), _watching(json, advice, reports)), json, advice, reports)
 
@@ -172,7 +175,7 @@ def resume(
     """Go on with a run that failed or stopped."""
     from wfctl import app
 
-    advice = _advice(ctx, env_file)
+    advice = _advice(env_file)
     with _reports(junit, ci, advice) as reports:
         outcome = app.resume(
             id,
@@ -223,7 +226,7 @@ def rollback(
         _show_undo(app.rollback_preview(id, _store(ctx), strategy), json)
         return
     words = app.UndoWords(strategy=strategy, retry=retry or (), done=done or (), skip=skip or (), reason=reason)
-    advice = _advice(ctx, env_file)
+    advice = _advice(env_file)
     with _reports(junit, ci, advice) as reports:
         outcome = app.rollback(id, _store(ctx), _watching(json, advice, reports), words, env_file)
         _finish(outcome, json, advice, reports)
@@ -244,7 +247,7 @@ def answer(
     if answered.driven:
         _tell("answered; the run goes on")
     else:
-        _tell(f"answered; go on with: {_advice(ctx).resume(answered.run)}")
+        _tell(f"answered; go on with: {_advice().resume(answered.run)}")
 
 
 @cli.command()
@@ -257,7 +260,7 @@ def cancel(ctx: typer.Context, id: Id) -> None:
         from wfctl.custody import ended_text
 
         _warn(ended_text(cancelled.run, cancelled.ended))
-    _tell(f"stopped; go on with: {_advice(ctx).resume(cancelled.run)}")
+    _tell(f"stopped; go on with: {_advice().resume(cancelled.run)}")
 
 
 # -- before a run
@@ -432,7 +435,7 @@ def status(
         from wfctl.screen import Screen
 
         screen = Screen.of(sys.stdout)
-        advice = _advice(ctx)
+        advice = _advice()
         _print(run_status(document, width=screen.width, color=screen.color, unicode=screen.unicode, advice=advice))
 
 
@@ -557,7 +560,6 @@ def output(
 
 @cli.command()
 def init(
-    ctx: typer.Context,
     template: Annotated[
         str, typer.Argument(metavar="[TEMPLATE]", help="hello, ci or data.", show_default=False)
     ] = "hello",
@@ -567,7 +569,7 @@ def init(
     from wfctl import templates
 
     templates.write(template, file)
-    _tell(f"wrote {file}; try: {_advice(ctx).command('run', file)}")
+    _tell(f"wrote {file}; try: {_advice().command('run', file)}")
 
 
 @cli.command()
@@ -779,7 +781,7 @@ def _reports(junit: str | None, ci: str | None, advice: Any) -> Iterator[Any]:
         raise
 
 
-def _advice(ctx: typer.Context, env_file: str | None = None) -> Any:
+def _advice(env_file: str | None = None) -> Any:
     """What to type next, by who has typed this."""
     from wfctl.renderers.advice import Advice
 
@@ -790,7 +792,7 @@ def _advice(ctx: typer.Context, env_file: str | None = None) -> Any:
     on_path = found and (os.path.isabs(program) or os.path.realpath(program) == os.path.realpath(found))
     if on_path or os.path.basename(program) != "wfctl":
         program = "wfctl"
-    return Advice(program=program, state_dir=ctx.obj or "", env_file=env_file or "")
+    return Advice(program=program, state_dir=_said["state_dir"] or "", env_file=env_file or "")
 
 
 def _watching(json: bool, advice: Any, reports: Any) -> Any:
@@ -934,7 +936,9 @@ def _explain(error: Exception) -> int:
         _print_faults(error.faults)
         return error.code
     if isinstance(error, WfctlError):
-        _tell(f"wfctl: {error}", lines=True)
+        # Commands in errors are written where nobody knows how this one was called.
+        text = str(error).replace("`wfctl ", f"`{_advice().called} ")
+        _tell(f"wfctl: {text}", lines=True)
         return error.code
     if hasattr(error, "show") and hasattr(error, "exit_code"):  # typer's own, whose base it does not export
         import io

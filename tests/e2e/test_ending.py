@@ -92,6 +92,17 @@ def test_a_question_is_answered_and_then_the_run_goes_on(typed: Typed, flow: Flo
     assert typed(found["then"]).returncode == 0
 
 
+def test_of_a_run_that_somebody_drives_the_error_says_what_ends_it(typed: Typed, flow: Flow) -> None:
+    wfctl = "wfctl --state-dir 'the state'"
+    name = flow("nodes: {a: {run: touch begun; exec sleep 60}}")
+    ended = typed(f"{wfctl} run {name} > told 2>&1 & until [ -e begun ]; do sleep 0.01; done; {wfctl} resume last")
+    assert ended.returncode == 5
+    (command,) = re.findall("`(wfctl [^`]* cancel [^`]*)`", ended.stderr)
+    assert typed(command).returncode == 0
+    (wrong,) = re.findall("`(wfctl [^`]*)`", typed(f"{wfctl} resume nope").stderr)
+    assert typed(wrong).returncode == 0
+
+
 def test_what_a_person_leaves_as_it_is_is_told_apart_from_what_was_undone(typed: Typed, flow: Flow) -> None:
     name = flow("""
         rollback: {retry: {attempts: 1}}

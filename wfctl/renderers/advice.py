@@ -26,10 +26,15 @@ class Advice:
     state_dir: str = ""
     env_file: str = ""
 
-    def command(self, verb: str, *words: str) -> str:
-        """A command that finds the runs that this one has found."""
+    @property
+    def called(self) -> str:
+        """What each command begins with, so that it finds the runs that this one has found."""
         state = ("--state-dir", self.state_dir) if self.state_dir else ()
-        return " ".join(map(shell_word, (self.program, *state, verb, *words)))
+        return " ".join(map(shell_word, (self.program, *state)))
+
+    def command(self, verb: str, *words: str) -> str:
+        """A command of that verb."""
+        return " ".join([self.called, *map(shell_word, (verb, *words))])
 
     def resume(self, run: str, wants_update: bool = False) -> str:
         """What goes on with a run."""
