@@ -308,6 +308,12 @@ def test_in_the_background_there_is_no_region_only_lines() -> None:
     assert written == ["[1/3] ✓ quick  2.0s\n"]
 
 
+def test_on_a_terminal_that_is_too_narrow_there_are_only_lines() -> None:
+    run = simulate(WIDE)
+    assert screen(run, Terminal(columns=19), until="node_succeeded") == ["[1/3] ✓ quick  2.0s"]
+    assert len(screen(run, Terminal(columns=20), until="node_succeeded")) > 1
+
+
 def test_a_pause_counts_for_no_time_that_is_shown() -> None:
     run = simulate(flow({"long": {"estimate": 20.0}}), signals=[(5, Paused(4.0))])
     shown = screen(run, Terminal(), until="run_paused", later=1.0)

@@ -79,7 +79,7 @@ def size(stream: TextIO) -> tuple[int, int]:
         columns, rows = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
         columns = rows = 0
-    return max(NARROWEST, columns) if columns else 80, rows or 24
+    return columns or 80, rows or 24
 
 
 def _in_foreground(stream: TextIO) -> bool:

@@ -30,6 +30,9 @@ ASLEEP = 1.0
 MOST_ROWS = 15
 """Rows of nodes, and of the log of one of them, that are shown in the region at most."""
 
+NARROWEST = 20
+"""Columns below which there is no region: what is narrower would wrap."""
+
 MOST_LOG = 5
 """Rows of that log at most."""
 
@@ -214,7 +217,7 @@ class Live(Plain):
         above = "".join(self._told_now())
         lines: list[tuple[str, int]] = []
         # Where somebody is asked, what is typed must stay to be read.
-        if self._progress is not None and not last and not self._progress.asking and self._ours():
+        if self._progress is not None and not (last or self._progress.asking or columns < NARROWEST) and self._ours():
             moment, then = self._since
             lines = self.frame(self._progress, moment + self._clock() - then, columns, rows)
         self._region.draw(above, [line for line, _ in lines], [width for _, width in lines], columns, rows)
