@@ -14,7 +14,7 @@ from wfctl.renderers.account import Account, Case, Place
 from wfctl.renderers.annotations import LENGTH, MOST, fault, places, render
 from wfctl.renderers.commands import OURS, command, inert, obeyed
 
-ACCOUNT = Account(run="r1", workflow="flow", file="flow.yaml", state="failed")
+ACCOUNT = Account(status_command="wfctl status r1", run="r1", workflow="flow", file="flow.yaml", state="failed")
 
 
 def failed(node: str, *log: str, message: str = "exit code 1", line: int = 7) -> Case:

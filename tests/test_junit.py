@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -55,28 +56,60 @@ def test_a_failure_holds_the_end_of_the_log_below_its_message() -> None:
     assert next(iter(suite)).result[0].text == "m\none\ntwo"
 
 
-def test_what_else_is_known_stands_in_properties_and_what_is_not_is_left_out() -> None:
+def facts(case: junitparser.TestCase) -> dict[str, str]:
+    return dict(line.split(": ", 1) for line in (case.system_out or "").splitlines())
+
+
+def test_what_else_is_known_of_a_case_stands_in_its_output_and_what_is_not_is_left_out() -> None:
     served = Case(node="a", verdict="passed", state="cached", kind="run", served="r0")
     tolerated = Case(node="b", verdict="skipped", state="failed", kind="sql", tolerated=True, exit_code=2, attempts=3)
-    text = render(account(served, tolerated))
-    cases = ElementTree.fromstring(text).iter("testcase")
-    assert [{one.get("name"): one.get("value") for one in case.iter("property")} for case in cases] == [
+    fine = Case(node="c", verdict="passed", state="succeeded", kind="run", attempts=1, exit_code=0)
+    text = render(account(served, tolerated, fine))
+    assert list(map(facts, read(text))) == [
         {"state": "cached", "kind": "run", "served_from": "r0"},
         {"state": "failed", "kind": "sql", "attempts": "3", "exit_code": "2", "tolerated": "true"},
+        {},
     ]
     suite = next(ElementTree.fromstring(text).iter("testsuite"))
     assert {one.get("name"): one.get("value") for one in suite.iterfind("properties/property")} == {
-        "run": "r1", "state": "failed", "exit_code": "1", "file": "flow.yaml",
-    }  # fmt: skip
+        "run": "r1", "state": "failed", "exit_code": "1",
+    }
+    assert suite.get("file") == "flow.yaml"
 
 
 def test_a_case_says_where_its_node_is_written() -> None:
     case = Case(node="a", verdict="failed", state="failed", place=Place("ci/flow.yaml", 7, 3))
-    (element,) = ElementTree.fromstring(render(account(case))).iter("testcase")
+    (element,) = ElementTree.fromstring(render(account(case), placed=True)).iter("testcase")
     assert (element.get("file"), element.get("line")) == ("ci/flow.yaml", "7")
     unknown = replace(case, place=Place("flow.yaml"))
-    (element,) = ElementTree.fromstring(render(account(unknown))).iter("testcase")
+    (element,) = ElementTree.fromstring(render(account(unknown), placed=True)).iter("testcase")
     assert (element.get("file"), element.get("line")) == ("flow.yaml", None)
+    assert facts(next(iter(read(render(account(case))))))["written"] == "ci/flow.yaml:7"
+
+
+KNOWN = {
+    "testsuites": ("name time tests failures errors", "testsuite"),
+    "testsuite": ("name tests failures errors time skipped timestamp file", "properties testcase"),
+    "testcase": ("name time classname", "skipped error failure system-out"),
+    "properties": ("", "property"),
+    "property": ("name value", ""),
+    **dict.fromkeys(("skipped", "error", "failure"), ("message type", "")),
+    "system-out": ("", ""),
+}
+"""Of the elements that the schema of Jenkins has, junit-10.xsd, those that are written, with what may be in them."""
+
+
+def test_it_holds_nothing_that_the_schema_of_jenkins_does_not_know() -> None:
+    verdicts: list[Verdict] = ["passed", "failed", "error", "skipped"]
+    cases = [
+        Case(node=word, verdict=word, state="failed", message="m", log=("l",), attempts=2, place=Place("f", 1, 1))
+        for word in verdicts
+    ]
+    for element in ElementTree.fromstring(render(account(*cases))).iter():
+        attributes, inside = KNOWN[element.tag]
+        assert set(element.attrib) <= set(attributes.split()), element.tag
+        assert {one.tag for one in element} <= set(inside.split()), element.tag
+        assert re.fullmatch(r"\d+\.\d{3}", element.get("time", "0.000"))
 
 
 def test_a_run_that_went_wrong_by_itself_is_a_case_too() -> None:

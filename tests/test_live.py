@@ -268,13 +268,36 @@ def test_ctrl_z_takes_the_region_away_and_fg_draws_it_below_what_was_written_mea
 
 
 def test_a_stop_that_nobody_heard_of_costs_no_line_of_the_shell() -> None:
-    view = live(terminal := Terminal())
+    clock = Clock()
+    view = live(terminal := Terminal(), clock=clock)
     show(simulate(WIDE), view, "node_succeeded")
     view.draw()
     terminal.write("\n[1]+  Stopped\n$ fg\n")
+    clock.now += 5.0
     view.pause(False)
     view.draw()
     assert "[1]+  Stopped\n$ fg\n━" in terminal.text
+
+
+def test_the_signal_to_go_on_leaves_no_second_region_where_nothing_was_stopped() -> None:
+    """An answer and `wfctl cancel` send it, and after Ctrl-Z it is heard twice."""
+    clock = Clock()
+    view = live(terminal := Terminal(), clock=clock)
+    show(simulate(WIDE), view, "node_succeeded")
+    view.draw()
+    view.pause(False)
+    clock.now += 0.5
+    view.draw()
+    assert terminal.text.count("slots") == 1
+    view.pause(True)
+    terminal.write("[1]+  Stopped\n$ fg\n")
+    clock.now += 60.0
+    view.pause(False)
+    view.draw()
+    view.pause(False)
+    clock.now += 0.5
+    view.draw()
+    assert terminal.text.count("slots") == 1
 
 
 def test_in_the_background_there_is_no_region_only_lines() -> None:
@@ -283,6 +306,12 @@ def test_in_the_background_there_is_no_region_only_lines() -> None:
     show(simulate(WIDE), view, "node_succeeded")
     view.draw()
     assert written == ["[1/3] ✓ quick  2.0s\n"]
+
+
+def test_on_a_terminal_that_is_too_narrow_there_are_only_lines() -> None:
+    run = simulate(WIDE)
+    assert screen(run, Terminal(columns=19), until="node_succeeded") == ["[1/3] ✓ quick  2.0s"]
+    assert len(screen(run, Terminal(columns=20), until="node_succeeded")) > 1
 
 
 def test_a_pause_counts_for_no_time_that_is_shown() -> None:

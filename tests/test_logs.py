@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from wfctl import logs
 from wfctl.mask import Mask
 from wfctl.store import RunFolder
+
+Seen = Callable[[RunFolder, str, int], list[str]]
 
 SECRET = "correct-horse-battery"
 
@@ -33,6 +36,26 @@ def test_the_last_lines_are_seen_without_the_empty_ones(folder: RunFolder) -> No
 def test_a_line_that_is_written_over_is_what_it_says_now(folder: RunFolder) -> None:
     write(folder, b"start\r\n 10 %\r 20 %\r 30 %")
     assert logs.peek(folder, "a", 1, 5) == ["start", " 30 %"]
+
+
+LOOKS: dict[str, Seen] = {
+    "tail": logs.tail,
+    "last_part": lambda folder, node, attempt: logs.last_part(folder, node, attempt, 10_000)[0],
+    "peek": lambda folder, node, attempt: logs.peek(folder, node, attempt, 9),
+}
+
+
+@pytest.mark.parametrize("last", LOOKS.values(), ids=LOOKS)
+def test_people_see_no_colours_and_of_a_bar_that_moved_how_far_it_came(folder: RunFolder, last: Seen) -> None:
+    bar = b"".join(b"\r\x1b[K\x1b[1;32m%3d %%\x1b[0m" % n for n in range(101))
+    write(folder, b"\x1b[1mbegin\x1b[0m\r\n" + bar + b"\n\x1b[38;5;9mno room\x1b[m left\n\x1b[2J\n")
+    assert last(folder, "a", 1) == ["begin", "100 %", "no room left", "\x1b[2J"]
+
+
+@pytest.mark.parametrize("last", list(LOOKS.values())[:2], ids=list(LOOKS)[:2])
+def test_what_was_written_over_once_is_not_lost(folder: RunFolder, last: Seen) -> None:
+    write(folder, b"no such table\rdone\r\n")
+    assert last(folder, "a", 1) == ["no such table", "done"]
 
 
 def test_of_a_huge_log_only_the_end_is_read(folder: RunFolder) -> None:

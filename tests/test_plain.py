@@ -8,7 +8,8 @@ from typing import Any
 from tests.helpers.replay import show, turns
 from tests.helpers.simulate import CrashAt, Simulated, flow, simulate
 from wfctl.jobs import LowDisk
-from wfctl.renderers.plain import TAILS, Plain, ending
+from wfctl.renderers.ending import ending
+from wfctl.renderers.plain import TAILS, Plain
 from wfctl.state import RunState
 
 
@@ -159,6 +160,18 @@ def test_success_is_one_line() -> None:
 def test_a_failure_that_was_tolerated_is_named() -> None:
     run = simulate(flow({"a": {"continue_on_error": True}, "b": ["a"]}), fails={"a": 1})
     assert last_words(run) == ["✓ succeeded in 2.0s: 2 nodes", "  tolerated:   a"]
+
+
+def test_what_a_for_each_does_without_was_tolerated_too() -> None:
+    data = flow({"each": {"for_each": ["x", "y"], "collect": {"tolerate": 1}, "run": "true"}})
+    words = last_words(simulate(data, fails={"each[1]": 1}))
+    assert words == ["✓ succeeded in 1.0s: 3 nodes", "  tolerated:   each[1]"]
+
+
+def test_what_failed_of_finally_is_told_beside_what_failed_before() -> None:
+    data = flow({"a": []}, **{"finally": {"note": {"run": "true"}}})
+    words = last_words(simulate(data, fails={"a": 1, "note": 2}))
+    assert words[1:3] == ["  ✗ a  exit code 1", "  ✗ note  exit code 2"]
 
 
 def test_what_was_tolerated_is_not_counted_among_the_failures() -> None:

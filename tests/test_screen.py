@@ -71,6 +71,13 @@ def test_unicode_is_drawn_only_where_the_stream_can_carry_it(encoding: str, unic
     assert Screen.of(stream, {}).unicode is unicode
 
 
+def test_a_terminal_of_the_c_locale_shows_ascii_and_a_file_is_read_elsewhere() -> None:
+    for locale in ("C", "POSIX"):
+        assert not Screen.of(Tty(), {**ABLE, "LC_ALL": locale}).unicode
+        assert Screen.of(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), {"LC_ALL": locale}).unicode
+    assert Screen.of(Tty(), {**ABLE, "LC_ALL": "C.UTF-8"}).unicode
+
+
 def test_what_the_stream_cannot_carry_is_written_as_escapes() -> None:
     raw = io.BytesIO()
     write = writer(io.TextIOWrapper(raw, encoding="latin-1"))

@@ -69,7 +69,7 @@ def test_a_failure_before_there_was_any_work_has_no_log() -> None:
 
 def test_of_a_long_log_the_last_part_is_shown_and_where_the_rest_is() -> None:
     text = view(github, whole=False)(succeeded("a b"), ["end"])
-    assert "the last of it; whole log: wfctl logs  'a b'\nend\n" in text
+    assert "the last of it; whole log: wfctl logs '' 'a b'\nend\n" in text
 
 
 def test_all_logs_together_are_bounded() -> None:

@@ -62,6 +62,8 @@ def test_width_counts_columns() -> None:
     assert width_of("abc") == 3
     assert width_of("列表") == 4
     assert width_of("e\u0301") == 1
+    assert width_of("⚠️") == 2, "a picture, by the sign behind it"
+    assert width_of("\U0001faff") == 2, "a picture of a later Unicode"
 
 
 def test_clip_says_that_something_was_cut_off() -> None:

@@ -309,8 +309,8 @@ def _go_on(
     differs = _file_differs(record)
     succeeded = state.finished is not None and state.status is RunStatus.SUCCEEDED
     if state.finished is not None and state.status is RunStatus.ROLLBACK_FAILED and state.undoing is not None:
-        names = " ".join(f"--retry {name}" for name in state.undoing.failed[:3])
-        watching.warn(f"its rollback waits for a person: wfctl rollback {folder.id} {names}")
+        words = [word for name in state.undoing.failed[:3] for word in ("--retry", name)]
+        watching.warn(f"its rollback waits for a person: {watching.command('rollback', folder.id, *words)}")
         return Outcome(record, ExitCode.ROLLBACK_FAILED)
     updated = _update(record, now, variables) if update and (differs or not succeeded) else None
     plan = updated[1] if updated else record.plan

@@ -14,8 +14,9 @@ from wfctl.errors import Problem, WfctlError
 from wfctl.history import Record
 from wfctl.plan import Planned
 from wfctl.renderers.account import Account, Case, Place, Undone, Verdict
+from wfctl.renderers.advice import Advice
 from wfctl.renderers.plain import because, signal_name
-from wfctl.renderers.text import state_word
+from wfctl.renderers.text import duration, state_word
 from wfctl.state import RunStatus
 
 LINES = 50
@@ -28,7 +29,7 @@ WHOLE = "(run)"
 """What the run is called where it is a case by itself: no node can be."""
 
 
-def account(record: Record, root: str) -> Account:
+def account(record: Record, root: str, advice: Advice) -> Account:
     """The account of a run as it stands. Files are named from the folder `root`, where they lie below it."""
     state, auditor = record.state, _Auditor(record)
     cases = [auditor.case(name) for name in record.plan.in_order() if auditor.tells(name)]
@@ -52,6 +53,7 @@ def account(record: Record, root: str) -> Account:
         itself=itself,
         undone=tuple(_undone(record)),
         why_undone=state.undoing.course.why if state.undoing is not None else "",
+        status_command=advice.command("status", record.folder.id),
     )
 
 
@@ -113,7 +115,7 @@ class _Auditor:
             return "error", "its undo has not come to an end"
         if self.is_bad(planned.id):
             why = run.error or state_word(word)
-            if self._is_tolerated(planned):
+            if self.record.state.spares(planned.id):
                 return "skipped", f"failed, which was tolerated: {why}"
             return "failed", f"{why}; undone" if run.state is nr.UNDONE else why
         if run.state is nr.UNDONE:
@@ -121,6 +123,8 @@ class _Auditor:
             return "skipped", "undone by hand" if how == "done" else "left as it is" if how == "skip" else "undone"
         if run.state in nr.DONE:
             return "passed", ""
+        if run.state is nr.CANCELLED and run.reason == "run_timeout" and run.attempt and not planned.holds:
+            return "error", f"stopped after {duration(run.seconds)}: {because(run.reason)}"
         if run.state in (nr.SKIPPED, nr.CANCELLED):
             return "skipped", f"{word}: {because(run.reason, planned.node.trigger)}"
         if word == nr.INTERRUPTED:
@@ -132,16 +136,6 @@ class _Auditor:
         if run.state is nr.WAITING_INPUT and run.asked:
             return "skipped", f"waits for an answer: {run.asked[0]}"
         return "skipped", "the run did not come to it"
-
-    def _is_tolerated(self, planned: Planned) -> bool:
-        """Whether a failure makes nothing around the node fail that the run fails by."""
-        around: Planned | None = planned
-        while around is not None:
-            run = self._runs[around.id]
-            if around.node.continue_on_error or (around is not planned and run.state in nr.DONE):
-                return True
-            around = self._nodes[around.parent] if around.parent is not None else None
-        return False
 
     def _log(self, name: str) -> tuple[str, ...]:
         run = self._runs[name]
@@ -163,8 +157,6 @@ class _Auditor:
         if self.status == RunStatus.WAITING_INPUT:
             return None
         told = [state.error, state.halted, *state.unended.values()]
-        if state.timed_out:
-            told.append("the run's time was up")
         if self.status == RunStatus.INTERRUPTED:
             told.append(f"it was stopped{signal_name(state.signal)}")
         message = "; ".join(dict.fromkeys(filter(None, told))) or state_word(self.status)

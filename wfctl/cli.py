@@ -22,6 +22,9 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_said: dict[str, str | None] = {"state_dir": None}
+"""What is still to be known where the command has ended by an error."""
+
 Flow = Annotated[str, typer.Argument(metavar="FLOW", help="A workflow file.", show_default=False)]
 Id = Annotated[
     str, typer.Argument(metavar="ID", help="A run: its id, the beginning of it, or `last`.", show_default=False)
@@ -82,7 +85,7 @@ def top(
     ] = None,
 ) -> None:
     """Run a DAG described in one YAML file, on this machine."""
-    ctx.obj = state_dir
+    ctx.obj = _said["state_dir"] = state_dir
     if version:
         from wfctl import __version__
 
@@ -143,8 +146,9 @@ def run(
     if dry_run:
         _show_plan(app.plan(asked, _store(ctx)), json)
         return
-    with _reports(junit, ci) as reports:
-        _finish(app.run(asked, _store(ctx), _watching(json, reports)), json, reports)
+    advice = _advice(env_file)
+    with _reports(junit, ci, advice) as reports:
+        _finish(app.run(asked, _store(ctx), _watching(json, advice, reports)), json, advice, reports)
 
 
 @cli.command()
@@ -171,18 +175,19 @@ def resume(
     """Go on with a run that failed or stopped."""
     from wfctl import app
 
-    with _reports(junit, ci) as reports:
+    advice = _advice(env_file)
+    with _reports(junit, ci, advice) as reports:
         outcome = app.resume(
             id,
             _store(ctx),
-            _watching(json, reports),
+            _watching(json, advice, reports),
             update=update,
             start_from=start_from or (),
             checkpoint=from_checkpoint,
             env_file=env_file,
             no_wait=no_wait,
         )
-        _finish(outcome, json, reports)
+        _finish(outcome, json, advice, reports)
 
 
 @cli.command()
@@ -221,8 +226,10 @@ def rollback(
         _show_undo(app.rollback_preview(id, _store(ctx), strategy), json)
         return
     words = app.UndoWords(strategy=strategy, retry=retry or (), done=done or (), skip=skip or (), reason=reason)
-    with _reports(junit, ci) as reports:
-        _finish(app.rollback(id, _store(ctx), _watching(json, reports), words, env_file), json, reports)
+    advice = _advice(env_file)
+    with _reports(junit, ci, advice) as reports:
+        outcome = app.rollback(id, _store(ctx), _watching(json, advice, reports), words, env_file)
+        _finish(outcome, json, advice, reports)
 
 
 @cli.command()
@@ -240,7 +247,7 @@ def answer(
     if answered.driven:
         _tell("answered; the run goes on")
     else:
-        _tell(f"answered; go on with: wfctl resume {answered.run}")
+        _tell(f"answered; go on with: {_advice().resume(answered.run)}")
 
 
 @cli.command()
@@ -253,7 +260,7 @@ def cancel(ctx: typer.Context, id: Id) -> None:
         from wfctl.custody import ended_text
 
         _warn(ended_text(cancelled.run, cancelled.ended))
-    _tell(f"stopped; go on with: wfctl resume {cancelled.run}")
+    _tell(f"stopped; go on with: {_advice().resume(cancelled.run)}")
 
 
 # -- before a run
@@ -434,7 +441,8 @@ def status(
         from wfctl.screen import Screen
 
         screen = Screen.of(sys.stdout)
-        _print(run_status(document, width=screen.width, color=screen.color, unicode=screen.unicode))
+        advice = _advice()
+        _print(run_status(document, width=screen.width, color=screen.color, unicode=screen.unicode, advice=advice))
 
 
 @cli.command()
@@ -567,7 +575,7 @@ def init(
     from wfctl import templates
 
     templates.write(template, file)
-    _tell(f"wrote {file}; try: wfctl run {file}")
+    _tell(f"wrote {file}; try: {_advice().command('run', file)}")
 
 
 @cli.command()
@@ -762,7 +770,7 @@ def _store(ctx: typer.Context) -> Any:
 
 
 @contextmanager
-def _reports(junit: str | None, ci: str | None) -> Iterator[Any]:
+def _reports(junit: str | None, ci: str | None, advice: Any) -> Iterator[Any]:
     """What a run leaves for others than who sits here; None where nobody asks, and then nothing is loaded for it."""
     if junit is None and ci is None and not os.environ.keys() & {"GITHUB_ACTIONS", "GITLAB_CI"}:
         yield None
@@ -770,7 +778,7 @@ def _reports(junit: str | None, ci: str | None) -> Iterator[Any]:
     from wfctl.errors import Invalid
     from wfctl.reports import Reports
 
-    reports = Reports.wanted(junit, ci, os.environ)
+    reports = Reports.wanted(junit, ci, os.environ, advice)
     try:
         yield reports
     except Invalid as error:
@@ -779,16 +787,30 @@ def _reports(junit: str | None, ci: str | None) -> Iterator[Any]:
         raise
 
 
-def _watching(json: bool, reports: Any) -> Any:
+def _advice(env_file: str | None = None) -> Any:
+    """What to type next, by who has typed this."""
+    from wfctl.renderers.advice import Advice
+
+    program = sys.argv[0]
+    paths = (os.path.join(folder, "wfctl") for folder in os.environ.get("PATH", "").split(os.pathsep))
+    found = next((path for path in paths if os.access(path, os.X_OK)), "")
+    # One from the PATH has its whole path here. One with another was typed so.
+    on_path = found and (os.path.isabs(program) or os.path.realpath(program) == os.path.realpath(found))
+    if on_path or os.path.basename(program) != "wfctl":
+        program = "wfctl"
+    return Advice(program=program, state_dir=_said["state_dir"] or "", env_file=env_file or "")
+
+
+def _watching(json: bool, advice: Any, reports: Any) -> Any:
     from wfctl.screen import watching
 
-    return watching(json, reports)
+    return watching(json, advice, reports)
 
 
-def _finish(outcome: Any, json: bool, reports: Any) -> NoReturn:
+def _finish(outcome: Any, json: bool, advice: Any, reports: Any) -> NoReturn:
     from wfctl.screen import finish
 
-    finish(outcome, json, reports)
+    finish(outcome, json, advice, reports)
     raise typer.Exit(int(outcome.exit_code))
 
 
@@ -920,7 +942,9 @@ def _explain(error: Exception) -> int:
         _print_faults(error.faults)
         return error.code
     if isinstance(error, WfctlError):
-        _tell(f"wfctl: {error}", lines=True)
+        # Commands in errors are written where nobody knows how this one was called.
+        text = str(error).replace("`wfctl ", f"`{_advice().called} ")
+        _tell(f"wfctl: {text}", lines=True)
         return error.code
     if hasattr(error, "show") and hasattr(error, "exit_code"):  # typer's own, whose base it does not export
         import io

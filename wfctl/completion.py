@@ -172,6 +172,10 @@ def _fixed(verb: str, name: str) -> Sequence[str]:
         return list(POLICIES)
     if name == "strategy":
         return STRATEGIES
+    if name == "ci":
+        from wfctl.reports import SERVICES
+
+        return SERVICES
     if name == "by":
         return ("node", "resource")
     if name == "template":

@@ -50,6 +50,17 @@ def write(path: str, text: str) -> None:
         raise
 
 
+def beginning(path: str) -> bytes:
+    """What a file that is there begins with; nothing where there is none, or one that is no file."""
+    try:
+        if _is_plain(path):
+            with open(path, "rb") as file:
+                return file.read(100)
+    except OSError:
+        pass
+    return b""
+
+
 def discard(path: str) -> None:
     """Take a file away, where it is there: what is left of an earlier run is no answer of this one."""
     try:

@@ -61,6 +61,8 @@ class Watching:
     warn: Callable[[str], None] = lambda text: None
     ear: int = -1
     """Where a person who is asked may type an answer; -1 where nobody can."""
+    command: Callable[..., str] = lambda verb, *words: " ".join(("wfctl", verb, *words))
+    """A command of ours, to be typed next: of a verb and its words."""
     paused: Callable[[bool], None] = lambda on: None
     """Ctrl-Z is about to stop this process; or it goes on, and others may have written to the terminal meanwhile."""
 

@@ -390,7 +390,7 @@ def node_document(record: Record, name: str, status: str) -> dict[str, Any]:
         "finished": moment(run.finished),
         "seconds": run.seconds if run.finished is not None and run.started is not None else None,
         "output": run.output,
-        "tolerated": run.state in BAD and record.plan.nodes[name].node.continue_on_error,
+        "tolerated": run.state in BAD and record.state.spares(name),
         "reason": run.reason or None,
         "error": run.error or None,
         "log": log_name(name, run.attempt) if run.attempt and record.plan.nodes[name].node.kind != "ask" else None,

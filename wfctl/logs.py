@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -23,11 +24,17 @@ _BLOCK = 64 * 1024
 _TAIL_BYTES = 16 * 1024
 _PEEK_BYTES = 4 * 1024
 
+_DRESS = re.compile(rb"\x1b\[(?:[0-9;:]*m|[0-2]?K)")
+"""What colours a line, or clears the rest of it."""
+
+_OVER = 4
+"""So many texts, one written over the other, are lines. More of them are a bar that moves."""
+
 
 def tail(folder: RunFolder, node: str, attempt: int | str, lines: int = 10) -> list[str]:
     """The last lines of the log of an attempt that has ended. Bytes that are no UTF-8 become surrogates, for `safe`."""
     content, _ = _end(folder, node, attempt, _TAIL_BYTES)
-    return [line.decode("utf-8", "surrogateescape")[:1000] for line in content.splitlines()[-lines:]]
+    return [line[:1000] for line in _rows(content)[-lines:]]
 
 
 def peek(folder: RunFolder, node: str, attempt: int | str, lines: int, mask: Mask | None = None) -> list[str]:
@@ -42,13 +49,22 @@ def peek(folder: RunFolder, node: str, attempt: int | str, lines: int, mask: Mas
         content, whole = _end(folder, node, attempt, _PEEK_BYTES + 2 * mask.reach)
         content = mask.hide(content)[0 if whole else mask.reach : -mask.reach]
     found: list[str] = []
-    for line in reversed(content.split(b"\n")):
-        text = line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "surrogateescape")[:1000].rstrip()
-        if text:
+    for line in reversed(_rows(content, over=1)):
+        if text := line[:1000].rstrip():
             found.append(text)
             if len(found) == lines:
                 break
     return found[::-1]
+
+
+def _rows(content: bytes, over: int = _OVER) -> list[str]:
+    """The lines for people: without colours, and of one that was written over and over, as a progress bar is, what it
+    said last. All else is still there, with surrogates for what is no UTF-8: for `safe`."""
+    rows: list[bytes] = []
+    for line in _DRESS.sub(b"", content).removesuffix(b"\n").split(b"\n") if content else ():
+        parts = line.rstrip(b"\r").split(b"\r")
+        rows += parts if len(parts) <= over else parts[-1:]
+    return [row.decode("utf-8", "surrogateescape") for row in rows]
 
 
 def _end(folder: RunFolder, node: str, attempt: int | str, most: int, suffix: str = "log") -> tuple[bytes, bool]:
@@ -71,7 +87,7 @@ def last_part(folder: RunFolder, node: str, attempt: int, most: int) -> tuple[li
         content, all_of_it = _end(folder, node, attempt, most, suffix)
         if not all_of_it:
             content, whole = content.partition(b"\n")[2] or content, False
-        found += [line.decode("utf-8", "surrogateescape") for line in content.splitlines()]
+        found += _rows(content)
     return found, whole
 
 
@@ -214,9 +230,12 @@ class Seals:
         return self._masks[node]
 
 
-def wrote(folder: RunFolder, node: str, attempts: int) -> bool:
-    """Whether the first so many attempts of a node left a byte that `read` would show."""
-    names = (history.log_name(node, n, suffix) for n in range(1, attempts + 1) for suffix in ("log", "out"))
+def wrote(folder: RunFolder, node: str, which: int | str) -> bool:
+    """Whether the first so many attempts of a node left a byte that `read` would show; or that try of its undo."""
+    if isinstance(which, str):
+        names = [history.log_name(node, f"{word}.{which}") for word in ("undo", "verify")]
+    else:
+        names = [history.log_name(node, n, suffix) for n in range(1, which + 1) for suffix in ("log", "out")]
     return any(os.path.isfile(path) and os.path.getsize(path) for path in (folder.path / name for name in names))
 
 

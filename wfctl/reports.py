@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wfctl import delivery
@@ -16,7 +17,8 @@ from wfctl.record import dataclass
 if TYPE_CHECKING:
     from wfctl.history import Record
     from wfctl.renderers.account import Account
-    from wfctl.renderers.plain import Plain, Tail
+    from wfctl.renderers.advice import Advice
+    from wfctl.renderers.plain import Plain
 
 SERVICES = ("github", "gitlab", "off")
 
@@ -52,20 +54,29 @@ class Reports:
     summary: str = ""
     root: str = "."
     """The folder that files are named from."""
+    advice: Advice
     handed_out: bool = False
 
     @classmethod
-    def wanted(cls, junit: str | None, word: str | None, environ: Mapping[str, str]) -> Reports | None:
-        """What the options and the environment ask for; None for nothing. Raises UsageError."""
+    def wanted(
+        cls, junit: str | None, word: str | None, environ: Mapping[str, str], advice: Advice
+    ) -> Reports | None:
+        """What the options and the environment ask for; None for nothing. Raises UsageError.
+
+        What an earlier command has left in the place of a report goes at once: it is no answer of this one, not even
+        where nothing can be run.
+        """
         found = service(word, environ)
         if junit is None and not found:
             return None
+        summary = environ.get("GITHUB_STEP_SUMMARY", "")
         root = {"github": environ.get("GITHUB_WORKSPACE"), "gitlab": environ.get("CI_PROJECT_DIR")}.get(found)
         return cls(
-            junit=delivery.check("--junit", junit) if junit is not None else "",
+            junit=_cleared(junit) if junit is not None else "",
             service=found,
-            summary=environ.get("GITHUB_STEP_SUMMARY", "") if found == "github" else "",
+            summary=os.path.abspath(summary) if summary and found == "github" else "",
             root=root if root and os.path.isabs(root) else os.getcwd(),
+            advice=advice,
         )
 
     def guarded(self, write: Callable[[str], None]) -> Callable[[str], None]:
@@ -76,47 +87,45 @@ class Reports:
 
         return lambda text: write(obeyed(text))
 
-    def view(
-        self, write: Callable[[str], None], tail: Tail, record: Record, *, color: bool, unicode: bool
-    ) -> Plain | None:
+    def view(self, write: Callable[[str], None], record: Record, *, color: bool, unicode: bool) -> Plain | None:
         """The view of a run in the service's log; None where there is no service."""
         if not self.service:
             return None
         from wfctl import logs
         from wfctl.renderers import sections
 
-        folder = record.folder
         return sections.Sections(
             write,
-            tail,
-            lambda node, attempt, most: logs.last_part(folder, node, attempt, most),
+            partial(logs.tail, record.folder),
+            partial(logs.last_part, record.folder),
             sections.github if self.service == "github" else sections.Gitlab(),
             color=color,
             unicode=unicode,
+            advice=self.advice,
         )
-
-    def begin(self) -> None:
-        """A run begins: what an earlier one has left in its place goes."""
-        if self.junit:
-            delivery.discard(self.junit)
 
     def end(self, record: Record, write: Callable[[str], None], warn: Callable[[str], None]) -> None:
         """Hand out all that is wanted of a run that has ended, or was left. `write` is not guarded."""
         self.handed_out = True
+        todo: list[Callable[[Account], None]] = []
+        if self.junit:
+            todo.append(lambda account: self._write_junit(account, warn))
+        if self.service:
+            todo.append(lambda account: write(self._words(account)))
+        if self.summary:
+            todo.append(lambda account: self._summarize(record, account, warn))
         try:
             from wfctl import audit
 
-            account = audit.account(record, self.root)
-            if self.service:
-                write(self._words(account))
-            if self.summary:
-                self._summarize(record, account, warn)
-            if self.junit:
-                from wfctl.renderers import junit
-
-                _deliver("--junit", self.junit, junit.render(account), warn)
+            account = audit.account(record, self.root, self.advice)
         except Exception as error:
-            warn(f"a report was dropped: {type(error).__name__}: {error}")
+            warn(f"all reports were dropped: {type(error).__name__}: {error}")
+            return
+        for hand_out in todo:  # each for itself: by one that goes wrong no other is lost
+            try:
+                hand_out(account)
+            except Exception as error:
+                warn(f"a report was dropped: {type(error).__name__}: {error}")
 
     def faults(self, faults: Iterable[Fault], write: Callable[[str], None]) -> None:
         """Faults for which nothing was run."""
@@ -137,16 +146,23 @@ class Reports:
 
         return places(account)
 
+    def _write_junit(self, account: Account, warn: Callable[[str], None]) -> None:
+        from wfctl.renderers import junit
+
+        try:
+            delivery.write(self.junit, junit.render(account, placed=bool(self.service)))
+        except OSError as error:
+            warn(f'--junit: "{self.junit}" cannot be written: {(error.strerror or str(error)).lower()}')
+
     def _summarize(self, record: Record, account: Account, warn: Callable[[str], None]) -> None:
         """Add the page to the summary of the step, which may have others already."""
         from wfctl import drawing, logs
         from wfctl.renderers import graph_mermaid, summary
-        from wfctl.renderers.plain import ending
+        from wfctl.renderers.ending import ending
 
-        def wrote(node: str, attempts: int) -> bool:
-            return logs.wrote(record.folder, node, attempts)
-
-        words = ending(record.state, wrote) if record.state.finished is not None else ""
+        words = ""
+        if record.state.finished is not None:
+            words = ending(record.state, partial(logs.wrote, record.folder), advice=self.advice)
         graph = graph_mermaid.render(drawing.picture(record.plan, record))
         try:
             there = os.path.getsize(self.summary) if os.path.exists(self.summary) else 0
@@ -157,8 +173,10 @@ class Reports:
             warn(f'the summary "{self.summary}" cannot be written: {(error.strerror or str(error)).lower()}')
 
 
-def _deliver(option: str, path: str, text: str, warn: Callable[[str], None]) -> None:
-    try:
-        delivery.write(path, text)
-    except OSError as error:
-        warn(f'{option}: "{path}" cannot be written: {(error.strerror or str(error)).lower()}')
+def _cleared(path: str) -> str:
+    """The whole path of a JUnit file, where none is any more. Raises UsageError, also for a file that can be none."""
+    whole = delivery.check("--junit", path)
+    if delivery.beginning(whole).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] not in (b"", b"<"):
+        raise UsageError(f'--junit: "{path}" is there, and is no XML; name another file, or remove it')
+    delivery.discard(whole)
+    return whole

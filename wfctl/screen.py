@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import localtime, strftime, time
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from wfctl.driver import Watching
     from wfctl.history import Record
     from wfctl.optimize import Progress
+    from wfctl.renderers.advice import Advice
     from wfctl.renderers.live import Peek
-    from wfctl.renderers.plain import Plain, Stamp, Tail, Wrote
+    from wfctl.renderers.plain import Plain, Stamp
     from wfctl.reports import Reports
     from wfctl.search import Tell
     from wfctl.secrets import Secrets
@@ -65,7 +66,9 @@ class Screen:
         return cls(
             width=max(NARROWEST, width),
             color=(able or forced) and not environ.get("NO_COLOR"),
-            unicode=(stream.encoding or "ascii").lower().startswith(("utf", "cp65001")),
+            unicode=(stream.encoding or "ascii").lower().startswith(("utf", "cp65001"))
+            # Python writes UTF-8 in this locale too. But who sits before the terminal has said that it shows ASCII.
+            and not (terminal and environ.get("LC_ALL") in ("C", "POSIX")),
             live=able and environ.get("CI", "").lower() in ("", "0", "false") and _in_foreground(stream),
         )
 
@@ -76,7 +79,7 @@ def size(stream: TextIO) -> tuple[int, int]:
         columns, rows = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
         columns = rows = 0
-    return max(NARROWEST, columns) if columns else 80, rows or 24
+    return columns or 80, rows or 24
 
 
 def _in_foreground(stream: TextIO) -> bool:
@@ -171,24 +174,27 @@ def _drop(stream: TextIO | Pipe) -> None:
         pass
 
 
-def watching(json: bool, reports: Reports | None = None) -> Watching:
+def watching(json: bool, advice: Advice, reports: Reports | None = None) -> Watching:
     """The view of a run for this user: JSON lines, a live view on a terminal, else plain lines. `reports` is what the
-    run leaves for others."""
+    run leaves for others, `advice` what to type next."""
+    from wfctl import logs
     from wfctl.driver import Watching
-    from wfctl.renderers.plain import ending, no_stamp
+    from wfctl.renderers.ending import ending
+    from wfctl.renderers.plain import no_stamp
     from wfctl.renderers.text import safe
 
     eyes = Pipe.over(sys.stderr)
     bare = error = writer(eyes)
     if reports is not None:
         error = reports.guarded(bare)
+
+    def told(text: str) -> None:
+        error(f"wfctl: {safe(text)}\n")
+
     if json:
         from wfctl.renderers.jsonl import JsonLines
 
         lines = Pipe.over(sys.stdout)
-
-        def told(text: str) -> None:
-            error(f"wfctl: {safe(text)}\n")
 
         def over(record: Record) -> None:
             if reports is not None:
@@ -196,10 +202,10 @@ def watching(json: bool, reports: Reports | None = None) -> Watching:
             _drain(lines, eyes)
 
         return Watching(
-            begin=lambda record, _: reports.begin() if reports is not None else None,
             events=JsonLines(writer(lines)).events,
             warn=told,
             end=over,
+            command=advice.command,
         )
     screen = Screen.of(sys.stderr)
     stamp = no_stamp if reports is not None and reports.service else stamps(sys.stderr)  # services stamp each line
@@ -209,9 +215,8 @@ def watching(json: bool, reports: Reports | None = None) -> Watching:
     def begin(record: Record, secrets: Secrets | None) -> None:
         nonlocal view
         if reports is not None:
-            reports.begin()
-            view = reports.view(error, _tail_of(record), record, color=screen.color, unicode=screen.unicode)
-        view = view or _view(error, record, secrets, screen, stamp)
+            view = reports.view(error, record, color=screen.color, unicode=screen.unicode)
+        view = view or _view(error, record, secrets, screen, stamp, advice)
         view.typing = ear >= 0 and not record.state.no_wait
         view.begin(record.state)
 
@@ -219,15 +224,16 @@ def watching(json: bool, reports: Reports | None = None) -> Watching:
         assert view is not None
         view.end()
         if record.state.finished is not None:
-            words = ending(record.state, _wrote_of(record), color=screen.color, unicode=screen.unicode)
+            wrote = partial(logs.wrote, record.folder)
+            words = ending(record.state, wrote, color=screen.color, unicode=screen.unicode, advice=advice)
             error(stamp(record.state.finished) + words)
         if reports is not None:
-            reports.end(record, bare, lambda text: error(f"wfctl: {safe(text)}\n"))
+            reports.end(record, bare, told)
         _drain(eyes)
 
     def warn(text: str) -> None:
         if view is None:
-            error(f"wfctl: {safe(text)}\n")
+            told(text)
         else:
             view.note(f"{stamp(time())}wfctl: {safe(text)}")
 
@@ -238,6 +244,7 @@ def watching(json: bool, reports: Reports | None = None) -> Watching:
         warn=warn,
         ear=ear,
         paused=lambda on: view.pause(on) if view else None,
+        command=advice.command,
     )
 
 
@@ -293,18 +300,6 @@ def _drain(*streams: Pipe | TextIO | None) -> None:
                 _drop(stream)
 
 
-def _tail_of(record: Record) -> Tail:
-    from wfctl import logs
-
-    return lambda node, attempt: logs.tail(record.folder, node, attempt)
-
-
-def _wrote_of(record: Record) -> Wrote:
-    from wfctl import logs
-
-    return lambda node, attempts: logs.wrote(record.folder, node, attempts)
-
-
 def _peek_of(record: Record, secrets: Secrets | None) -> Peek:
     """Looks at the logs of what runs. The values of secrets are at hand: so what is shown is masked."""
     from wfctl import logs
@@ -326,8 +321,17 @@ def _peek_of(record: Record, secrets: Secrets | None) -> Peek:
     return peek
 
 
-def _view(write: Callable[[str], None], record: Record, secrets: Secrets | None, screen: Screen, stamp: Stamp) -> Plain:
-    tail = _tail_of(record)
+def _view(
+    write: Callable[[str], None],
+    record: Record,
+    secrets: Secrets | None,
+    screen: Screen,
+    stamp: Stamp,
+    advice: Advice,
+) -> Plain:
+    from wfctl import logs
+
+    tail = partial(logs.tail, record.folder)
     if screen.live:
         from wfctl.renderers.live import Live
 
@@ -338,13 +342,14 @@ def _view(write: Callable[[str], None], record: Record, secrets: Secrets | None,
             color=screen.color,
             unicode=screen.unicode,
             stamp=stamp,
+            advice=advice,
             size=lambda: size(stream),
             peek=_peek_of(record, secrets),
             ours=lambda: _in_foreground(stream),
         )
     from wfctl.renderers.plain import Plain
 
-    return Plain(write, tail, color=screen.color, unicode=screen.unicode, stamp=stamp)
+    return Plain(write, tail, color=screen.color, unicode=screen.unicode, stamp=stamp, advice=advice)
 
 
 def say(text: str) -> None:
@@ -368,21 +373,21 @@ def _lost(error: OSError) -> NoReturn:
     raise UsageError(f"standard output cannot be written: {(error.strerror or str(error)).lower()}")
 
 
-def finish(outcome: Outcome, json: bool, reports: Reports | None = None) -> None:
+def finish(outcome: Outcome, json: bool, advice: Advice, reports: Reports | None = None) -> None:
     """What is left to say when a command that drove a run ends: the outputs of the run."""
     from wfctl.renderers.listing import outputs
+    from wfctl.renderers.text import safe
 
     state = outcome.record.state
     if reports is not None and not reports.handed_out:  # there was nothing to do: what was done before is told
         error = reports.guarded(writer(sys.stderr))
-        reports.end(outcome.record, writer(sys.stderr), lambda text: error(f"wfctl: {text}\n"))
+        reports.end(outcome.record, writer(sys.stderr), lambda text: error(f"wfctl: {safe(text)}\n"))
     if not json and state.outputs and outcome.exit_code == 0:
 
         def lost(error: OSError) -> None:  # the run has succeeded all the same
             why = (error.strerror or str(error)).lower()
-            writer(sys.stderr)(
-                f"wfctl: the outputs could not be printed ({why}); see them with: wfctl output {state.id}\n"
-            )
+            command = safe(advice.command("output", state.id))
+            writer(sys.stderr)(f"wfctl: the outputs could not be printed ({why}); see them with: {command}\n")
 
         write = writer(sys.stdout, lost)
         (reports.guarded(write) if reports is not None else write)(outputs(state.outputs))

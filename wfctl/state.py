@@ -157,6 +157,18 @@ class RunState:
             found.update(checkpoint.files)
         return found
 
+    def spares(self, name: str) -> bool:
+        """Whether a failure of this node leaves the run none the worse: it is tolerated, or what it lies in does
+        without it."""
+        planned = self.plan.nodes[name]
+        if planned.node.continue_on_error:
+            return True
+        while planned.parent is not None:
+            planned = self.plan.nodes[planned.parent]
+            if planned.node.continue_on_error or self.nodes[planned.id].state in DONE:
+                return True
+        return False
+
     @property
     def wants_update(self) -> bool:
         """Whether only another file can help a failed run: an expression of it could not be evaluated."""

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from xml.etree import ElementTree
 
 import junitparser
 import pytest
@@ -100,8 +99,7 @@ def test_what_was_served_says_by_which_run(wfctl: Command, flow: Flow, tmp_path:
     name = flow("nodes: {a: {run: 'true', idempotency: {}}}")
     wfctl("run", name)
     assert wfctl("run", name, "--junit", "out.xml").returncode == 0
-    found = {one.get("name"): one.get("value") for one in ElementTree.parse(tmp_path / "out.xml").iter("property")}
-    assert re.fullmatch(r"\d{8}-\d{6}-\w{3}", found["served_from"] or "")
+    assert re.search(r"^served_from: \d{8}-\d{6}-\w{3}$", (tmp_path / "out.xml").read_text(), re.MULTILINE)
 
 
 def test_a_run_that_was_undone_is_not_green(wfctl: Command, flow: Flow, tmp_path: Path) -> None:
@@ -146,6 +144,20 @@ def test_a_run_that_fails_by_itself_is_a_case(wfctl: Command, flow: Flow, tmp_pa
     assert cases(tmp_path / "out.xml") == {"b": "passed", "(run)": "error"}
 
 
+def test_what_the_time_of_the_run_was_too_short_for_is_told_with_its_log(
+    wfctl: Command, flow: Flow, tmp_path: Path
+) -> None:
+    name = flow("""
+        timeout: 500ms
+        nodes: {a: {run: "echo half way; exec sleep 60"}, b: {run: "true", needs: [a]}}
+    """)
+    ended = wfctl("run", name, "--junit", "out.xml", env=GITHUB)
+    assert cases(tmp_path / "out.xml") == {"a": "error", "b": "skipped"}
+    (order,) = orders(ended.stderr)
+    assert re.fullmatch(r"stopped after [\d.]+s: the run's time was up\nhalf way", order.text)
+    assert (order.properties["file"], order.properties["line"]) == ("flow.yaml", "4")
+
+
 def test_who_waits_for_a_person_has_not_failed(wfctl: Command, flow: Flow, tmp_path: Path) -> None:
     name = flow("nodes: {ok: {ask: {message: 'ship it?', choices: [yes, no]}}, ship: {run: 'true', needs: [ok]}}")
     assert wfctl("run", name, "--no-wait", "--junit", "out.xml").returncode == 7
@@ -157,7 +169,7 @@ def test_who_waits_for_a_person_has_not_failed(wfctl: Command, flow: Flow, tmp_p
     ("path", "why"),
     [
         ("no/out.xml", "there is no folder"), (".", "names a folder"), ("flow.yaml/out.xml", "there is no folder"),
-        ("", "names a folder"),
+        ("", "names a folder"), ("flow.yaml", "is no XML; name another file"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_written_is_told_before_anything_runs(
@@ -166,6 +178,16 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_runs(
     ended = wfctl("run", flow("nodes: {a: {run: touch ran}}"), "--junit", path)
     assert (ended.returncode, why in ended.stderr) == (2, True)
     assert not (tmp_path / "ran").exists()
+    assert (tmp_path / "flow.yaml").exists()
+
+
+def test_where_nothing_could_be_run_no_report_of_an_earlier_run_is_left(
+    wfctl: Command, flow: Flow, tmp_path: Path
+) -> None:
+    wfctl("run", flow("nodes: {a: {run: 'true'}}"), "--junit", "out.xml")
+    assert cases(tmp_path / "out.xml") == {"a": "passed"}
+    assert wfctl("run", flow("nodes: {a: {rum: 'true'}}"), "--junit", "out.xml").returncode == 2
+    assert not (tmp_path / "out.xml").exists()
 
 
 def test_a_file_that_can_no_longer_be_written_is_a_warning_and_the_run_has_succeeded(
@@ -184,7 +206,7 @@ def test_the_file_is_replaced_where_it_is_and_readable_as_files_are(
 ) -> None:
     name = flow("root: sub\nnodes: {a: {run: 'true'}}")
     (tmp_path / "sub").mkdir()
-    (tmp_path / "real.xml").write_text("old")
+    (tmp_path / "real.xml").write_text("<old/>")
     (tmp_path / "out.xml").symlink_to("real.xml")
     assert wfctl("run", name, "--junit", "out.xml").returncode == 0
     assert cases(tmp_path / "real.xml") == {"a": "passed"}
@@ -308,7 +330,7 @@ def test_nothing_that_is_foreign_is_obeyed(flow: Flow, tmp_path: Path, environ: 
         assert orders(outputs) == []
         assert outputs == "a\n\\x3a:error::x\n##\\x5berror]y\n"
     else:
-        assert [len(section.lines) for section in sections(log)] == [5, 3]
+        assert [len(section.lines) for section in sections(log)] == [4, 3]
 
 
 # -- GitLab, and by hand

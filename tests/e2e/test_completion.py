@@ -90,6 +90,7 @@ def test_verbs_options_and_values_are_offered_with_what_they_mean(home: Path) ->
         f"--policy={name}" for name in ("fifo", "priority", "fair", "deadline", "critical_path")
     ]
     assert values(offered(home, "rollback", "last", "--strategy", "")) == list(rollback.STRATEGIES)
+    assert values(offered(home, "resume", "last", "--ci", "")) == ["github", "gitlab", "off"]
     assert values(offered(home, "completion", "")) == ["bash", "zsh", "fish"]
     assert tuple(rollback.STRATEGIES) == completion.STRATEGIES
 

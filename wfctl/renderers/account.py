@@ -75,6 +75,8 @@ class Account:
     """The run as a case, where it went wrong and no node says so."""
     undone: tuple[Undone, ...] = field(default=())
     why_undone: str = ""
+    status_command: str = ""
+    """What shows all of it."""
 
     def all_cases(self) -> Iterator[Case]:
         """The nodes, and the run where it is a case by itself."""

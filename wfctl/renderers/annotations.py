@@ -48,7 +48,7 @@ def _told(level: str, cases: list[Case], account: Account) -> str:
     shown = cases if len(cases) <= MOST else cases[: MOST - 1]
     text = "".join(_annotation(level, case, account) for case in shown)
     if len(cases) > len(shown):
-        more = f"{plural(len(cases) - len(shown), 'more node')} went wrong; all of them: wfctl status {account.run}"
+        more = f"{plural(len(cases) - len(shown), 'more node')} went wrong; all of them: {account.status_command}"
         text += command(level, more, file=account.file, title=f"{account.workflow} and more")
     return text
 

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from textwrap import wrap
 from typing import Any
 
-from wfctl.renderers.plain import NO_WORK, answer_commands, because, counted, resume_command, shell_word
+from wfctl.renderers.advice import Advice
+from wfctl.renderers.plain import NO_WORK, because, counted
 from wfctl.renderers.text import LOOKS, Pen, duration, look, number, pad, plural, safe, size, state_word, width_of
 from wfctl.renderers.undo import standing
 
@@ -31,9 +32,16 @@ _SECONDS = ("timeout", "grace", "deadline", "estimate", "delay", "max_delay", "m
 # -- one run
 
 
-def run_status(document: Mapping[str, Any], *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
+def run_status(
+    document: Mapping[str, Any],
+    *,
+    width: int = 80,
+    color: bool = False,
+    unicode: bool = True,
+    advice: Advice | None = None,
+) -> str:
     """One run: how it stands, its nodes, and what to type next."""
-    pen = Pen(width, color, unicode)
+    pen, advice = Pen(width, color, unicode), advice or Advice()
     nodes: Mapping[str, Mapping[str, Any]] = document["nodes"]
     shown = _shown(nodes)
     lines = _run_head(document, pen)
@@ -45,7 +53,8 @@ def run_status(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
         lines += _node_lines(name, nodes[name], column, pen)
     if len(shown) < len(nodes):
         rest = plural(len(nodes) - len(shown), "node")
-        lines.append(pen.paint(f"  + {rest} not shown; all: wfctl status {document['id']} --json", "dim"))
+        every = pen.safe(advice.command("status", document["id"]))
+        lines.append(pen.paint(f"  + {rest} not shown; all: {every} --json", "dim"))
     if prepared := document.get("transactions"):
         told = ", ".join(f"{pen.safe(one['node'])} ({pen.safe(one['name'])})" for one in prepared)
         lines += ["", f"  {plural(len(prepared), 'prepared transaction')} open: {told}"]
@@ -54,14 +63,13 @@ def run_status(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
     if document.get("rollback"):
         lines += ["", *standing(document, pen)]
     if asked := {name: node["question"]["choices"] for name, node in nodes.items() if node.get("question")}:
-        lines += ["", *(f"answer with: {pen.safe(text)}" for text in answer_commands(document["id"], asked))]
+        lines += ["", *(f"answer with: {pen.safe(text)}" for text in advice.answers(document["id"], asked))]
     steps = (document.get("rollback") or {}).get("steps", ())
     if failed := [one["node"] for one in steps if one["state"] == "undo_failed"]:
-        word = pen.safe(shell_word(failed[0]))
-        lines += ["", f"go on with: wfctl rollback {document['id']} --retry {word}"]
-        lines.append(f"or by hand: wfctl rollback {document['id']} --done {word} --reason TEXT")
+        lines += ["", f"go on with: {pen.safe(advice.retry_undo(document['id'], failed[0]))}"]
+        lines.append(f"or by hand: {pen.safe(advice.undone_by_hand(document['id'], failed[0]))}")
     elif document["state"] in _GOES_ON:
-        lines += ["", f"go on with: {resume_command(document['id'], document['wants_update'])}"]
+        lines += ["", f"go on with: {pen.safe(advice.resume(document['id'], document['wants_update']))}"]
     return "\n".join(lines) + "\n"
 
 

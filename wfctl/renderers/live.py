@@ -8,9 +8,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from math import inf
 from time import monotonic
 
 from wfctl import events as ev
+from wfctl.renderers.advice import Advice
 from wfctl.renderers.plain import Plain, Stamp, Tail, counted, ended_before, no_stamp
 from wfctl.renderers.progress import SLOTS, Progress, Undone
 from wfctl.renderers.text import Pen, Style, clip, duration, look, number, pad, size, width_of
@@ -22,8 +24,14 @@ FEW = 50
 OFTEN, SELDOM = 0.1, 0.5
 """Seconds between two drawings at least, and at most."""
 
+ASLEEP = 1.0
+"""Seconds without a look at the screen after which this process must have been stopped: it looks twice as often."""
+
 MOST_ROWS = 15
 """Rows of nodes, and of the log of one of them, that are shown in the region at most."""
+
+NARROWEST = 20
+"""Columns below which there is no region: what is narrower would wrap."""
 
 MOST_LOG = 5
 """Rows of that log at most."""
@@ -90,12 +98,13 @@ class Live(Plain):
         color: bool = False,
         unicode: bool = True,
         stamp: Stamp = no_stamp,
+        advice: Advice | None = None,
         size: Size,
         peek: Peek = lambda node, attempt, lines: (),
         ours: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        super().__init__(write, tail, color=color, unicode=unicode, stamp=stamp)
+        super().__init__(write, tail, color=color, unicode=unicode, stamp=stamp, advice=advice)
         self._size = size
         self._peek = peek
         self._watched: tuple[str, int | str] | None = None
@@ -109,6 +118,7 @@ class Live(Plain):
         self._thread: threading.Thread | None = None
         self._drawing = threading.Lock()
         self._away = False
+        self._looked, self._woke = clock(), -inf  # when the thread was last awake; and when it woke from a long sleep
         self._error: Exception | None = None
         self._began = False
 
@@ -144,15 +154,21 @@ class Live(Plain):
             self.draw(last=True)
 
     def pause(self, on: bool) -> None:
-        """Take the region away before the run is stopped, and begin another when it goes on."""
+        """Take the region away before the run is stopped, and begin another when it goes on.
+
+        That it goes on may be said twice, and also where it was never stopped: of an answer, or to be cancelled, an
+        engine hears by the same signal. Then what is drawn is still the last on the terminal."""
         # A terminal that was stopped (Ctrl-S) holds the thread: then there is nothing that could be taken away.
         locked = self._drawing.acquire(timeout=1.0)
         try:
             if on and locked:
                 self._draw_safely(last=True)
-            self._away = on
             if not on:
-                self._region.forget()
+                now = self._clock()
+                if self._away or now - self._looked > ASLEEP or now - self._woke < ASLEEP:
+                    self._region.forget()
+                self._looked, self._woke = now, -inf
+            self._away = on
         finally:
             if locked:
                 self._drawing.release()
@@ -180,7 +196,11 @@ class Live(Plain):
 
     def _guarded(self, last: bool = False) -> None:
         with self._drawing:
-            if not self._away:
+            now = self._clock()
+            slept, self._looked = now - self._looked > ASLEEP, now
+            if slept:  # the engine may not have heard yet that it was stopped, and then others have written meanwhile
+                self._woke = now
+            if not self._away and (last or not slept):
                 self._draw_safely(last)
 
     def _draw_safely(self, last: bool) -> None:
@@ -197,7 +217,7 @@ class Live(Plain):
         above = "".join(self._told_now())
         lines: list[tuple[str, int]] = []
         # Where somebody is asked, what is typed must stay to be read.
-        if self._progress is not None and not last and not self._progress.asking and self._ours():
+        if self._progress is not None and not (last or self._progress.asking or columns < NARROWEST) and self._ours():
             moment, then = self._since
             lines = self.frame(self._progress, moment + self._clock() - then, columns, rows)
         self._region.draw(above, [line for line, _ in lines], [width for _, width in lines], columns, rows)

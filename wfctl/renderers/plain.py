@@ -1,18 +1,17 @@
-"""A run as lines: one for each node that ended, and the last words about it.
+"""A run as lines: one for each node that ended.
 
 Knows no store: the end of a log is asked of who has it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from wfctl import events as ev
-from wfctl.noderun import BAD, CANCELLED, FINAL, UNDONE, NodeState
+from wfctl.noderun import NodeState
 from wfctl.plan import Plan
+from wfctl.renderers.advice import Advice
 from wfctl.renderers.text import Pen, duration, look, number, plural, state_word
-from wfctl.state import RunState, RunStatus
-from wfctl.undoing import Undoing
+from wfctl.state import RunState
 
 TAIL = 10
 """Lines of a failed node's log that are shown."""
@@ -22,9 +21,6 @@ TAILS = 20
 
 NAMES = 3
 """Names in a line that tells of many nodes at once."""
-
-FAILURES = 5
-"""Failed nodes that the last words name."""
 
 _CTRL_C = 2
 """SIGINT. The module `signal` is not worth its import for it."""
@@ -43,9 +39,6 @@ def no_stamp(moment: float) -> str:
     """For eyes that were there."""
     return ""
 
-
-Wrote = Callable[[str, int], bool]
-"""Whether a node wrote anything in its attempts, of which this many were begun."""
 
 LeftOut = ev.NodeSkipped | ev.NodeCancelled
 _URGENT = (ev.NodeFailed, ev.NodeRetrying, ev.NodeAsked)
@@ -110,10 +103,12 @@ class Plain:
         color: bool = False,
         unicode: bool = True,
         stamp: Stamp = no_stamp,
+        advice: Advice | None = None,
     ) -> None:
         self._write = write
         self._tail = tail
         self._stamp = stamp
+        self._advice = advice or Advice()
         self._attempts: dict[str, int] = {}  # the last of each node
         self._undos: dict[str, str] = {}  # what names the log of the last try of the undo of a node
         self._pen = Pen(80, color, unicode)
@@ -240,7 +235,7 @@ class Plain:
     def _question(self, node: str, message: str, until: float | None, choices: Sequence[str], now: float) -> str:
         """What a node asks, and how to answer."""
         pen = self._pen
-        (how,) = answer_commands(self._run, {node: choices})
+        (how,) = self._advice.answers(self._run, {node: choices})
         if self.typing:
             how = f"type {' or '.join(choices)} here, or elsewhere: {how}"
         limit = f" (within {duration(max(0.0, until - now))})" if until is not None else ""
@@ -315,169 +310,8 @@ def counted(counts: Mapping[str, int], states: Iterable[str]) -> list[str]:
     return [f"{number(counts[state])} {state_word(state)}" for state in states if counts.get(state)]
 
 
-def shell_word(text: str) -> str:
-    """A word as a shell takes it."""
-    plain = text.replace("-", "").replace("_", "").replace(".", "").isalnum()
-    return text if text and plain and text.isascii() else "'" + text.replace("'", "'\\''") + "'"
-
-
-def answer_commands(run_id: str, asked: Mapping[str, Sequence[str]]) -> list[str]:
-    """What to type to answer each question of a run; `asked` has what can be answered, by node."""
-    return [
-        f"wfctl answer {run_id} {shell_word(node)} {'|'.join(map(shell_word, choices))}"
-        for node, choices in asked.items()
-    ]
-
-
-def resume_command(run_id: str, wants_update: bool = False) -> str:
-    """What to type to go on with a run."""
-    return f"wfctl resume {run_id}" + (" --update" if wants_update else "")
-
-
-def ending(
-    state: RunState,
-    wrote: Wrote = lambda node, attempt: True,
-    *,
-    color: bool = False,
-    unicode: bool = True,
-) -> str:
-    """The last words about a run that ended: how it went, what went wrong, and what to type next.
-
-    `wrote` tells whether a node left a log that is worth a look.
-    """
-    assert state.finished is not None
-    tolerated = _tolerated(state)
-    ended = {str(word): count for word, count in state.ended.items()}
-    for name in tolerated:
-        ended[state.nodes[name].state] -= 1
-    ended["tolerated"] = len(tolerated)
-    pen = Pen(80, color, unicode)
-    forgiven = f"  tolerated:   {some(tolerated, pen)}\n" if tolerated else ""
-    word = str(state.status)
-    sign = pen.paint(f"{pen.mark(word)} {state_word(word)}", look(word).style)
-    took = duration(state.finished - state.began - state.paused)
-    nodes = plural(len(state.nodes), "node")
-    if state.status is RunStatus.SUCCEEDED:
-        rest = ", ".join(counted(ended, ("cached", "skipped", "cancelled")))
-        return f"{sign} in {took}: {nodes}" + (f", {rest}" if rest else "") + "\n" + forgiven
-    if state.status is RunStatus.WAITING_INPUT:
-        asked = {name: state.nodes[name].asked[2] for name in state.asking}
-        lines = [f"  {pen.safe(name)}  {pen.safe(state.nodes[name].asked[0])}" for name in asked]
-        lines += [f"  answer:      {pen.safe(text)}" for text in answer_commands(state.id, asked)]
-        lines.append(f"  then:        {resume_command(state.id)}")
-        sign = pen.paint(f"{pen.mark(word)} waits", look(word).style)
-        return f"{sign} after {took}: {plural(len(asked), 'question')} open\n" + "\n".join(lines) + "\n"
-    if state.status is RunStatus.INTERRUPTED:
-        by = signal_name(state.signal)
-        left = sum(1 for run in state.nodes.values() if run.state not in FINAL)
-        what = f"{number(left)} of {nodes} left"
-        if state.rolls_back and state.undoing is not None:
-            undone = sum(1 for name in state.undoing.wanted if state.nodes[name].state is UNDONE)
-            what = f"{number(undone)} of {plural(len(state.undoing.wanted), 'node')} undone"
-        text = f"{sign}{by} after {took}: {what}\n"
-        text += f"  {pen.safe(state.halted)}\n" if state.halted else ""
-        text += "".join(f"{line}\n" for line in _failures(state, list(state.failed_nodes), wrote, pen))
-        return f"{text}  go on with:  {resume_command(state.id)}\n"
-    counts = ", ".join(counted(ended, _ORDER))
-    return f"{sign} after {took}: {counts}\n" + forgiven + _way_out(state, wrote, pen)
-
-
-_ORDER = (
-    "failed", "timed_out", "undo_failed", "undone", "undoing", "succeeded", "cached", "skipped", "cancelled",
-    "tolerated",
-)  # fmt: skip
-
-
-def _tolerated(state: RunState) -> list[str]:
-    """What failed with `continue_on_error`."""
-    nodes = state.plan.nodes
-    return [n for n, run in state.nodes.items() if run.state in BAD and nodes[n].node.continue_on_error]
-
-
 def signal_name(number: int | None) -> str:
     """What stopped a run, where the person at the keyboard may not know it."""
     import signal
 
     return f" by {signal.Signals(number).name}" if number and number != signal.SIGINT else ""
-
-
-def _failed_inside(state: RunState, name: str) -> Iterator[str]:
-    """A node that failed, and what failed inside of it."""
-    return (one for one in state.plan.with_inside(name) if state.nodes[one].state in BAD)
-
-
-def _way_out(state: RunState, wrote: Wrote, pen: Pen) -> str:
-    """What failed and why, where the whole log is, and the command that goes on once that is mended."""
-    failed = state.failed_for_good
-    told = dict.fromkeys([*([state.error] if state.error else []), *state.unended.values()])
-    lines = [f"  {pen.safe(error)}" for error in told]
-    if state.timed_out and not failed:
-        lines += _cut_short(state, wrote, pen)
-    lines += _failures(state, failed, wrote, pen)
-    if state.only_finally and state.failed_nodes:
-        names = some(list(state.failed_nodes), pen)
-        were = "was" if len(state.failed_nodes) == 1 else "were"
-        lines.append(f"  this time only `finally` was left to do; {names} {were} not tried again")
-    if state.undoing is not None:
-        return "\n".join([*lines, *_undone_lines(state, state.undoing, pen)]) + "\n"
-    mended = "go on with:" if state.timed_out and not failed else "once mended:"
-    lines.append(f"  {mended:<12} {resume_command(state.id, state.wants_update)}")
-    return "\n".join(lines) + "\n"
-
-
-def _cut_short(state: RunState, wrote: Wrote, pen: Pen) -> list[str]:
-    """What the run's own timeout has stopped, and where the log of the first is that has one."""
-    stopped = [
-        name
-        for name, run in state.nodes.items()
-        if run.state is CANCELLED and run.reason == "run_timeout" and run.started is not None
-        if not state.plan.nodes[name].holds
-    ]
-    lines = [f"  stopped:     {some(stopped, pen)}"] if stopped else []
-    return lines + _whole_log(state, stopped, wrote, pen)
-
-
-def _failures(state: RunState, failed: Sequence[str], wrote: Wrote, pen: Pen) -> list[str]:
-    """What failed and why, and where the whole log is."""
-    lines = []
-    for name in islice(failed, FAILURES):
-        run = state.nodes[name]
-        word = str(run.state)
-        why = pen.clip(run.error, 200) or state_word(word)
-        lines.append(f"  {pen.paint(pen.mark(word), look(word).style)} {pen.safe(name)}  {why}")
-    if len(failed) > FAILURES:
-        lines.append(f"  and {number(len(failed) - FAILURES)} more; all of them: wfctl status {state.id}")
-    inside = (one for name in islice(failed, FAILURES) for one in _failed_inside(state, name))
-    return lines + _whole_log(state, inside, wrote, pen)
-
-
-def _whole_log(state: RunState, names: Iterable[str], wrote: Wrote, pen: Pen) -> list[str]:
-    """What shows the log of the first of these nodes that has written anything."""
-    logged = next((name for name in names if wrote(name, state.nodes[name].attempt)), None)
-    return [f"  whole log:   wfctl logs {state.id} {pen.safe(shell_word(logged))}"] if logged is not None else []
-
-
-def _undone_lines(state: RunState, undoing: Undoing, pen: Pen) -> list[str]:
-    """What was undone and what was not, and what to type next."""
-    runs = {name: state.nodes[name] for name in undoing.wanted}
-    undone = [name for name, run in runs.items() if run.state is UNDONE and run.undo and run.undo.how != "skip"]
-    lines = [f"  undone:      {some(undone, pen)}"] if undone else []
-    failed = undoing.failed
-    for name in failed[:FAILURES]:
-        undo = state.nodes[name].undo
-        why = pen.clip(undo.error if undo is not None else "", 200)
-        lines.append(f"  {pen.paint(pen.mark('undo_failed'), 'red')} {pen.safe(name)}  was not undone: {why}")
-    if failed:
-        lines.append(f"  its log:     wfctl logs {state.id} {pen.safe(shell_word(failed[0]))}")
-    if blocked := undoing.blocked:
-        lines.append(f"  waits for that: {some(blocked, pen)}")
-    if kept := undoing.course.analysis.get("kept_by_pivot"):
-        lines.append(f"  stays:       {some(kept, pen)}, for the point of no return was passed")
-    if failed:
-        word = pen.safe(shell_word(failed[0]))
-        lines.append(f"  once mended: wfctl rollback {state.id} --retry {word}")
-        lines.append(f"  or by hand:  wfctl rollback {state.id} --done {word} --reason TEXT")
-    else:
-        mended = "once mended:" if state.failed_for_good else "do it again:"  # it was undone as a person wanted it
-        lines.append(f"  {mended} {resume_command(state.id, state.wants_update)}")
-    return lines

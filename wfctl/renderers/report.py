@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from wfctl.renderers import graph_explorer, graph_svg, reason
+from wfctl.renderers.advice import Advice
 from wfctl.renderers.content_policy import content_policy
 from wfctl.renderers.picture import Picture
-from wfctl.renderers.plain import answer_commands, because, counted, resume_command, shell_word
+from wfctl.renderers.plain import because, counted
 from wfctl.renderers.text import LOOKS, duration, look, plural, safe, state_word
 from wfctl.renderers.undo import THEN
 
@@ -193,21 +194,20 @@ def _headline(dossier: Mapping[str, Any]) -> str:
 
 def _next(dossier: Mapping[str, Any]) -> Iterator[list[str]]:
     """What to type next, the first thing first: what it is for, and the command."""
-    run, state, nodes = dossier["id"], dossier["state"], dossier["nodes"]
+    run, state, nodes, advice = dossier["id"], dossier["state"], dossier["nodes"], Advice()
     asked = {name: node["question"]["choices"] for name, node in nodes.items() if node["question"]}
     stuck = [name for name, node in nodes.items() if node["state"] == "undo_failed"]
     if asked:
-        yield from (["answer with", safe(text)] for text in answer_commands(run, asked))
+        yield from (["answer with", safe(text)] for text in advice.answers(run, asked))
     if stuck:
-        word = safe(shell_word(stuck[0]))
-        yield ["once mended", f"wfctl rollback {run} --retry {word}"]
-        yield ["or by hand", f"wfctl rollback {run} --done {word} --reason TEXT"]
+        yield ["once mended", safe(advice.retry_undo(run, stuck[0]))]
+        yield ["or by hand", safe(advice.undone_by_hand(run, stuck[0]))]
     elif state in _GOES_ON and not (asked and state == "running"):
-        yield ["then" if asked else "go on with", resume_command(run, dossier["wants_update"])]
+        yield ["then" if asked else "go on with", advice.resume(run, dossier["wants_update"])]
     elif state in _LIVE and not asked:
-        yield ["watch it with", f"wfctl logs {run} -f"]
+        yield ["watch it with", advice.command("logs", run, "-f")]
     elif state == "succeeded" and dossier["outputs"]:
-        yield ["print its outputs with", f"wfctl output {run}"]
+        yield ["print its outputs with", advice.command("output", run)]
 
 
 def _of_the_plan(planned: Mapping[str, Any]) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from wfctl import events as ev
+from wfctl.renderers.advice import Advice
 from wfctl.renderers.commands import OURS, command
-from wfctl.renderers.plain import NO_WORK, TAIL, Plain, Tail, shell_word
+from wfctl.renderers.plain import NO_WORK, TAIL, Plain, Tail
 
 BYTES = 64 * 1024
 """Of what one attempt wrote so much is shown, from the end."""
@@ -66,8 +67,9 @@ class Sections(Plain):
         *,
         color: bool = False,
         unicode: bool = True,
+        advice: Advice | None = None,
     ) -> None:
-        super().__init__(write, tail, color=color, unicode=unicode)
+        super().__init__(write, tail, color=color, unicode=unicode, advice=advice)
         self._last_part = last_part
         self._fold = fold
         self._room = ALL
@@ -81,15 +83,16 @@ class Sections(Plain):
             if self._hinted:
                 return text
             self._hinted = True
-            return f"{text}    from here on logs are left out; all of them: wfctl logs {self._run}\n"
+            command = self._pen.safe(self._advice.command("logs", self._run))
+            return f"{text}    from here on logs are left out; all of them: {command}\n"
         lines, whole = self._last_part(event.node, event.attempt, BYTES)
         head, rest = text.partition("\n")[::2]
         if not lines or (rest and whole and len(lines) <= TAIL):  # all of it stands there already
             return text
         shown = [f"{self._pen.safe(line[:LONGEST])}\n" for line in lines]
         if not whole:
-            word = self._pen.safe(shell_word(event.node))
-            shown.insert(0, f"the last of it; whole log: wfctl logs {self._run} {word}\n")
+            command = self._pen.safe(self._advice.command("logs", self._run, event.node))
+            shown.insert(0, f"the last of it; whole log: {command}\n")
         self._room -= sum(map(len, shown))
         start = event.time - event.seconds
         if rest:  # the end of it stays open before eyes

@@ -67,7 +67,7 @@ def _failures(account: Account, most: int = FAILURES, lines: int = LOG) -> str:
         if case.log:
             text += _pre("\n".join(line[:500] for line in case.log[-lines:])) + "\n\n"
     if len(bad) > most:
-        text += f"and {plural(len(bad) - most, 'more node')}; all of them: {_code(f'wfctl status {account.run}')}\n\n"
+        text += f"and {plural(len(bad) - most, 'more node')}; all of them: {_code(account.status_command)}\n\n"
     return text
 
 

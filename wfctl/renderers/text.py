@@ -57,12 +57,17 @@ def _visible(found: re.Match[str]) -> str:
 
 
 def char_width(char: str) -> int:
-    """Columns that one character takes: 0 for combining ones, 2 for wide ones."""
+    """Columns that one character takes: 0 for combining ones, 2 for wide ones; rather too many than too few, for a line
+    that is longer than was thought costs a row."""
     if char < "\u0300":
         return 1
-    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+    if char == "\ufe0f":  # makes a picture of what stands before it, which many terminals show wide then
+        return 1
+    kind = unicodedata.category(char)
+    if kind in ("Mn", "Me", "Cf"):
         return 0
-    return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
+    wide = unicodedata.east_asian_width(char) in ("W", "F")
+    return 2 if wide or (kind == "Cn" and char >= "\U0001f000") else 1  # pictures that are newer than this Python
 
 
 def width_of(text: str) -> int:
