@@ -1095,6 +1095,19 @@ def test_a_dry_run_shows_order_and_commands_and_writes_nothing(
     assert tree(tmp_path) == before
 
 
+def test_a_rollback_that_has_begun_keeps_its_strategy(flow: Flow, wfctl: Command) -> None:
+    flow("""
+        rollback: {retry: {attempts: 1}}
+        nodes:
+          a: {run: "true", compensate: [{run: test -e mended}]}
+          fails: {run: "false", needs: [a]}
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 4
+    refused = wfctl("rollback", "last", "--strategy", "full")
+    assert (refused.returncode, "its rollback has begun, by compensate" in refused.stderr) == (2, True)
+    assert wfctl("rollback", "last", "--strategy", "compensate", "--skip", "a", "--reason", "x").returncode == 3
+
+
 def test_a_dry_run_of_what_was_begun_tells_only_of_the_rest(
     tmp_path: Path, flow: Flow, wfctl: Command, valid: Valid
 ) -> None:
