@@ -195,6 +195,24 @@ def test_full_lists_what_stays_and_why(shop: Path, flow: Flow, wfctl: Command, s
     assert "left shared.txt: it was changed since" in shown
 
 
+def test_full_by_hand_promises_nothing_of_files_of_which_nothing_was_recorded(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status
+) -> None:
+    flow("""
+        rollback: {strategy: none}
+        nodes:
+          a: {run: touch new, writes: [new]}
+          b: {run: touch also, writes: [also], compensate: [{run: rm also}]}
+          fails: {run: "false", needs: [a, b]}
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 1
+    told = wfctl("rollback", "last", "--strategy", "full", "--dry-run").stdout
+    assert ("is removed" in told, "a says nothing of how it is undone, and stays" in told) == (False, True)
+    assert wfctl("rollback", "last", "--strategy", "full").returncode == 3
+    assert undos(status()) == {"b": "undone"}
+    assert ((tmp_path / "new").exists(), (tmp_path / "also").exists()) == (True, False)
+
+
 TRIED = """
     rollback: {strategy: full}
     nodes:
