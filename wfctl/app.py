@@ -246,6 +246,10 @@ def rollback(
             raise UsageError(f"its transactions are being committed; go on with that first: wfctl resume {folder.id}")
         facts = _undo_facts(record, words, by)
         goes_on = state.undoing is not None and not (state.finished is not None and state.undoing.is_done)
+        if goes_on and state.undoing is not None and not state.undoing.is_aside:
+            begun = state.undoing.course.strategy
+            if words.strategy not in (None, begun):
+                raise UsageError(f"--strategy: its rollback has begun, by {begun}; go on with it without --strategy")
         if not goes_on and not _touches(record, words.strategy):
             watching.warn(f"run {folder.id} has nothing to undo")
             over = state.status in (RunStatus.SUCCEEDED, *UNDOES)

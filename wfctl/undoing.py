@@ -349,7 +349,7 @@ def touched(state: RunState) -> dict[str, rollback.Touched]:
             unknown=run.unknown and was is not SUCCEEDED,
             prepared=bool(run.prepared) or run.rolled_back,
             place=run.place,
-            **{**said(planned), "answer": _answer(planned, run)},
+            **{**said(planned), "answer": _answer(planned, run), "wrote": "there" in (run.undoable or ())},
         )
     return found
 

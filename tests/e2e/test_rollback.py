@@ -195,6 +195,24 @@ def test_full_lists_what_stays_and_why(shop: Path, flow: Flow, wfctl: Command, s
     assert "left shared.txt: it was changed since" in shown
 
 
+def test_full_by_hand_promises_nothing_of_files_of_which_nothing_was_recorded(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status
+) -> None:
+    flow("""
+        rollback: {strategy: none}
+        nodes:
+          a: {run: touch new, writes: [new]}
+          b: {run: touch also, writes: [also], compensate: [{run: rm also}]}
+          fails: {run: "false", needs: [a, b]}
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 1
+    told = wfctl("rollback", "last", "--strategy", "full", "--dry-run").stdout
+    assert ("is removed" in told, "a says nothing of how it is undone, and stays" in told) == (False, True)
+    assert wfctl("rollback", "last", "--strategy", "full").returncode == 3
+    assert undos(status()) == {"b": "undone"}
+    assert ((tmp_path / "new").exists(), (tmp_path / "also").exists()) == (True, False)
+
+
 TRIED = """
     rollback: {strategy: full}
     nodes:
@@ -1093,6 +1111,19 @@ def test_a_dry_run_shows_order_and_commands_and_writes_nothing(
     wrong = wfctl("rollback", "last", "--strategy", "compensat")
     assert (wrong.returncode, "compensate" in wrong.stderr) == (2, True)
     assert tree(tmp_path) == before
+
+
+def test_a_rollback_that_has_begun_keeps_its_strategy(flow: Flow, wfctl: Command) -> None:
+    flow("""
+        rollback: {retry: {attempts: 1}}
+        nodes:
+          a: {run: "true", compensate: [{run: test -e mended}]}
+          fails: {run: "false", needs: [a]}
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 4
+    refused = wfctl("rollback", "last", "--strategy", "full")
+    assert (refused.returncode, "its rollback has begun, by compensate" in refused.stderr) == (2, True)
+    assert wfctl("rollback", "last", "--strategy", "compensate", "--skip", "a", "--reason", "x").returncode == 3
 
 
 def test_a_dry_run_of_what_was_begun_tells_only_of_the_rest(
