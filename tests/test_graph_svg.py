@@ -62,6 +62,12 @@ def test_each_node_is_a_box_of_its_state_with_its_name_its_time_and_a_title() ->
     assert [title.text for title in box.iter(f"{NS}title")] == ["load · sql · failed · 1m 05s · 3 items"]
 
 
+def test_long_names_of_one_family_can_be_told_apart() -> None:
+    names = [f"filterContams_HEP2_MSP1_Digests_s_1_sequence_{i}" for i in range(3)]
+    shown = [box.findtext(f"{NS}text") for box in boxes(parsed(render(chained(*names))))]
+    assert len(set(shown)) == 3
+
+
 def test_the_whole_is_described_for_those_who_do_not_see_it() -> None:
     root = parsed(render(chained("a", "b")))
     assert root.get("role") == "img"

@@ -75,6 +75,17 @@ def test_clip_says_that_something_was_cut_off() -> None:
     assert clip("extract", 0) == ""
 
 
+def test_what_is_cut_off_in_the_middle_keeps_both_ends() -> None:
+    assert clip("align_sample_17", 15, middle=True) == "align_sample_17"
+    assert clip("align_sample_17", 8, middle=True) == "alig…_17"
+    assert clip("align_sample_17", 2, middle=True) == "a…"
+    assert clip("列表列表", 6, middle=True) == "列…表"
+    assert clip("abcde\u0301", 3, middle=True) == "a…e\u0301"
+    assert clip("abcdef\u0301g", 3, middle=True) == "a…g"
+    for columns in range(1, 9):
+        assert width_of(clip("a列\u0301b表c列", columns, middle=True)) <= columns
+
+
 def test_pad_fills_to_a_width() -> None:
     assert pad("列", 4) + "|" == "列  |"
     assert pad("ab", 4, right=True) == "  ab"

@@ -33,14 +33,13 @@ def picture(plan: Plan, record: Record | None = None, *, expand: bool = False, c
     nodes = []
     for name in found.boxes:
         planned = plan.nodes[name]
-        run_ = record.state.nodes[name] if record else None
         shown = history.node_document(record, name, status) if record else None
         nodes.append(
             PictureNode(
                 id=name,
                 kind=planned.node.kind,
                 state=shown["state"] if shown else None,
-                seconds=run_.seconds if run_ and run_.started is not None else None,
+                seconds=shown["seconds"] if shown else None,
                 section="finally" if planned.node.section == "finally" else "nodes",
                 critical=name in boxes,
                 note=_inside(plan, planned, record),

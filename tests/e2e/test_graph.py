@@ -112,6 +112,7 @@ def test_what_is_folded_tells_how_many_it_holds_have_ended_and_have_failed(wfctl
     assert {node["id"]: node["note"] for node in shown["nodes"]} == {
         "each": "4 items, 1 failed", "good": "2 nodes", "open": "1 of 2 nodes"
     }  # fmt: skip
+    assert [node["id"] for node in shown["nodes"] if "seconds" not in node] == ["open"]  # it goes on
 
 
 def test_groups_that_hand_each_other_files_are_drawn_opened_with_dashed_arrows(wfctl: Command, flow: Flow) -> None:

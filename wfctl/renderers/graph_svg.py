@@ -231,7 +231,7 @@ def _size(nodes: Sequence[PictureNode]) -> tuple[int, int]:
 def _lines(node: PictureNode) -> tuple[str, str]:
     """The two lines of a box."""
     mark = f"{look(node.state).mark} " if node.state else ""
-    return mark + clip(safe(node.id), LONGEST), clip(safe(" · ".join(node.facts())), LONGEST + 4)
+    return mark + clip(safe(node.id), LONGEST, middle=True), clip(safe(" · ".join(node.facts())), LONGEST + 4)
 
 
 def _section(

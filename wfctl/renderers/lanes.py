@@ -229,7 +229,7 @@ def _label(node: PictureNode, missed: Sequence[str], room: int, pen: Pen) -> str
     for word, style in words:
         if room < 4:
             break
-        shown = pen.clip(word, room)
+        shown = pen.clip(word, room, middle=not text)
         text += ("  " if text else "") + pen.paint(shown, style)
         room -= width_of(shown) + 2
     return text

@@ -75,19 +75,26 @@ def width_of(text: str) -> int:
     return len(text) if text.isascii() else sum(map(char_width, text))
 
 
-def clip(text: str, columns: int, *, unicode: bool = True) -> str:
-    """The text in at most so many columns; where something was cut off, `…` (or `~`) says so."""
+def clip(text: str, columns: int, *, unicode: bool = True, middle: bool = False) -> str:
+    """The text in at most so many columns; where something was cut off, `…` (or `~`) says so: at the end, or in the
+    `middle`, for names that differ at their ends."""
     if width_of(text) <= columns:
         return text
     if columns <= 0:
         return ""
-    room, end = columns - 1, 0
+    behind = (columns - 1) // 2 if middle else 0
+    room, end = columns - 1 - behind, 0
     for char in text:
         room -= char_width(char)
         if room < 0:
             break
         end += 1
-    return text[:end] + ("…" if unicode else "~")
+    begin = len(text)
+    while begin and (behind := behind - char_width(text[begin - 1])) >= 0:
+        begin -= 1
+    while begin < len(text) and not char_width(text[begin]):  # it would stand on the dots
+        begin += 1
+    return text[:end] + ("…" if unicode else "~") + text[begin:]
 
 
 def pad(text: str, columns: int, *, right: bool = False) -> str:
@@ -234,9 +241,9 @@ class Pen:
     def safe(self, text: str) -> str:
         return safe(text, unicode=self.unicode)
 
-    def clip(self, text: str, columns: int) -> str:
+    def clip(self, text: str, columns: int, *, middle: bool = False) -> str:
         """Foreign text made safe, in at most so many columns."""
-        return clip(self.safe(text), columns, unicode=self.unicode)
+        return clip(self.safe(text), columns, unicode=self.unicode, middle=middle)
 
     def paint(self, text: str, style: Style) -> str:
         return paint(text, style, self.color)
