@@ -8,7 +8,6 @@ import pytest
 
 from wfctl.renderers.advice import Advice, shell_word
 
-
 WORDS = ["a", "rain[2012]", "it's", "a b", "$(rm)", "~/x", "~", "x~", "日本", "", "*", "!", "-x", "a=b"]
 
 
