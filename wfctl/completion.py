@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -299,18 +300,17 @@ def _name_of(folder: RunFolder) -> str:
 def _lines(folder: RunFolder, most: int) -> list[dict[str, Any]]:
     """The events in the last so many bytes of a journal. Raises OSError."""
     with open(folder.journal, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        file.seek(max(0, size - most))
-        lines = file.read().split(b"\n")[:-1]  # what has no end yet is not there yet
-    events = []
-    for line in lines:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue  # the first was cut
-        if isinstance(event, dict):
-            events.append(event)
-    return events
+        before = max(0, os.fstat(file.fileno()).st_size - most)
+        file.seek(before)
+        lines = file.read().split(b"\n")[1 if before else 0 : -1]  # one was cut, and one has no end yet
+    try:
+        events = json.loads(b"[%s]" % b",".join(lines))  # at once: each for itself takes three times as long
+    except ValueError:
+        events = []
+        for line in lines:
+            with suppress(ValueError):
+                events.append(json.loads(line))
+    return [event for event in events if isinstance(event, dict)]
 
 
 _ABOUT = {"retry": "undo_failed", "done": "undo_failed", "skip": "undo_failed", "from_checkpoint": "checkpoint_saved"}

@@ -120,6 +120,9 @@ def test_runs_are_offered_newest_first_with_their_state_and_their_nodes(home: Pa
     ]  # fmt: skip
     assert values(offered(home, "runs", "--workflow", "")) == ["report"]
     assert sorted((path, path.stat().st_mtime_ns) for path in (home / ".wfctl").rglob("*")) == before
+    (journal,) = (home / f".wfctl/runs/{newest.partition(chr(9))[0]}").glob("journal.jsonl")
+    journal.write_text(journal.read_text().replace('{"crc"', "{crc", 1))
+    assert "stage.load\tfailed" in offered(home, "logs", "last", ""), "what is damaged is not in the way of the rest"
 
 
 def test_nothing_is_said_where_there_is_nothing_to_say(home: Path) -> None:

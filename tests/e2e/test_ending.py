@@ -92,6 +92,13 @@ def test_a_question_is_answered_and_then_the_run_goes_on(typed: Typed, flow: Flo
     assert typed(found["then"]).returncode == 0
 
 
+def test_who_is_asked_is_told_what_has_gone_wrong_so_far(typed: Typed, flow: Flow) -> None:
+    name = flow("nodes: {a: {run: echo no luck; exit 3}, ok: {ask: {message: go on}}}")
+    ended = typed(f"wfctl run {name} --no-wait --keep-going")
+    assert ended.returncode == 7
+    assert "open\n  ✗ a  exit code 3\n  whole log:   wfctl logs" in ended.stderr
+
+
 def test_of_a_run_that_somebody_drives_the_error_says_what_ends_it(typed: Typed, flow: Flow) -> None:
     wfctl = "wfctl --state-dir 'the state'"
     name = flow("nodes: {a: {run: touch begun; exec sleep 60}}")

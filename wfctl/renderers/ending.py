@@ -89,10 +89,11 @@ class _LastWords:
         return [n for n, run in self._state.nodes.items() if run.state in BAD and self._state.spares(n)]
 
     def _waits(self) -> Iterator[str]:
-        """What is asked, and how to answer."""
+        """What has gone wrong so far, what is asked, and how to answer."""
         state, safe = self._state, self._pen.safe
         asked = {name: state.nodes[name].asked[2] for name in state.asking}
         yield f"{self._sign('waits')} after {self._took}: {plural(len(asked), 'question')} open"
+        yield from self._failures(list(state.failed_nodes))
         for name in asked:
             yield f"  {safe(name)}  {safe(state.nodes[name].asked[0])}"
         for text in self._advice.answers(state.id, asked):
