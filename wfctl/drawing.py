@@ -38,7 +38,7 @@ def picture(plan: Plan, record: Record | None = None, *, expand: bool = False) -
                 id=name,
                 kind=planned.node.kind,
                 state=shown["state"] if shown else None,
-                seconds=run_.seconds if run_ and run_.started is not None else None,
+                seconds=run_.seconds if run_ and run_.started is not None and run_.finished is not None else None,
                 section="finally" if planned.node.section == "finally" else "nodes",
                 critical=name in critical or (not expand and any(one in critical for one in planned.children)),
                 note=_inside(plan, planned),

@@ -15,6 +15,9 @@ import pytest
 from tests.conftest import Command
 from tests.e2e.conftest import Flow, Start, Until
 from tests.e2e.test_foreign_text import HOSTILE, flow_of, harmful
+from wfctl import dossier, drawing
+from wfctl.renderers.report import render
+from wfctl.store import Store
 
 DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 
@@ -83,7 +86,7 @@ def test_it_tells_of_each_node_what_became_of_it_and_when(flow: Flow, wfctl: Com
     run, nodes = data["run"], data["nodes"]
     assert run["state"] == "failed"
     assert run["headline"].endswith(": 1 failed, 2 succeeded, 1 skipped")
-    assert run["next"] == [["go on with", f"wfctl resume {run['id']}"]]
+    assert run["next"] == [["once mended", f"wfctl resume {run['id']}"]]
     assert (nodes["a"]["state"], nodes["a"]["about"], nodes["a"]["est"]) == ("succeeded", "says so", 2000)
     assert nodes["a"]["does"] == "run: echo hello"
     assert nodes["a"]["out"] == ["hello", 5, "text"]
@@ -206,6 +209,11 @@ def test_a_run_that_is_under_way_can_be_told_and_what_may_hold_secrets_is_held_b
     data = report(wfctl)
     assert (data["run"]["state"], data["run"]["end"], data["run"]["live"]) == ("running", None, True)
     assert [data["nodes"][node]["state"] for node in ("done", "a", "b")] == ["succeeded", "running", "waiting"]
+    record, events = dossier.read(Store(tmp_path / ".wfctl").find_run("last"))
+    later = render(dossier.gather(record, events), drawing.picture(record.plan, record), record.state.started + 7200)
+    assert told(later)["run"]["headline"] == "running for 2h 00m so far: 1 running, 1 succeeded, 1 waiting"
+    assert "▶ a" in later
+    assert ">0s<" not in later  # how long it runs is told as of now, or not at all
     assert data["nodes"]["done"]["logs"][0][3] == "all fine"
     assert "logs" not in data["nodes"]["a"]
     held = '"a" has secrets, so its log is held back until it has ended; set TOKEN'

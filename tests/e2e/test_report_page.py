@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from wfctl.renderers.report import render
 from wfctl.store import Store
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 ATTACKS = (
     "</script><script>window.ran=1</script>",
@@ -73,6 +74,29 @@ nodes:
     return folder / "r.html"
 
 
+@pytest.fixture(scope="module")
+def stuck(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run that failed deep inside, with a long log, and was undone in part."""
+    folder = tmp_path_factory.mktemp("stuck")
+    (folder / "flow.yaml").write_text("""
+version: 1
+name: trip
+nodes:
+  flight: {run: "true", compensate: [{run: "true"}]}
+  hotel: {run: "true", needs: [flight], compensate: [{run: "echo closed; exit 5"}]}
+  car: {run: "true", needs: [hotel], compensate: [{run: "true"}]}
+  papers:
+    needs: [car]
+    nodes:
+      photo: {run: "true"}
+      offices: {needs: [photo], nodes: {visa: {run: "seq 1 100; echo the reason >&2; exit 4"}}}
+rollback: {retry: {attempts: 1}}
+""")
+    wfctl(folder, "run", "flow.yaml")
+    wfctl(folder, "report", "last", "-o", "r.html")
+    return folder / "r.html"
+
+
 @pytest.fixture
 def page(browser: Browser, ran: Path) -> Iterator[Page]:
     """The page, opened; at the end nothing of others has run in it, and nothing was asked for beside it."""
@@ -116,6 +140,41 @@ def test_a_script_that_got_in_would_not_run(browser: Browser, ran: Path) -> None
         refused = [one for one in wrong if one.startswith("error: ")]
         assert len(refused) == 4
         assert all("Content Security Policy" in one for one in refused)
+
+
+def seen(page: Page, what: Locator) -> bool:
+    """Whether a reader who has touched nothing sees all of it."""
+    box, window = what.bounding_box(), page.viewport_size
+    return box is not None and window is not None and box["y"] + box["height"] < window["height"]
+
+
+def test_who_opens_the_page_of_a_failure_sees_what_failed_why_what_was_undone_and_what_to_type(
+    browser: Browser, stuck: Path
+) -> None:
+    with opened(browser, stuck, viewport={"width": 1280, "height": 800}) as (page, wrong):
+        top = page.locator("#wrong")
+        assert "papers.offices.visa exit code 4" in top.inner_text()
+        log = top.locator("pre.log").first
+        assert log.inner_text().endswith("100\nthe reason")
+        hidden = log.evaluate("log => log.scrollHeight - log.clientHeight - log.scrollTop")
+        assert hidden < 2  # it stands at its end
+        assert "hotel was not undone: exit code 5" in top.inner_text()
+        head = page.locator("header").inner_text()
+        assert "rollback failed" in head
+        assert all(line in head.splitlines() for line in ("undone: car", "waits for what was not undone: flight"))
+        assert "--retry hotel" in head
+        assert seen(page, log)
+        assert seen(page, page.locator("header .cmd").last)
+        assert wrong == []
+
+
+def test_times_are_those_of_the_reader_and_say_so(browser: Browser, ran: Path) -> None:
+    for zone, told in (("Asia/Kolkata", "UTC+05:30"), ("America/St_Johns", "UTC−0[23]:30"), ("UTC", "UTC")):
+        with opened(browser, ran, timezone_id=zone) as (page, _):
+            moment = rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d {told}"
+            moment = moment.replace("+", "[+]")
+            assert re.search(rf"started {moment}, ended {moment} · run ", page.locator("header").inner_text())
+            assert re.search(rf"Made {moment}\.", page.locator("footer").inner_text())
 
 
 def test_the_search_and_the_states_choose_what_is_shown(page: Page) -> None:

@@ -53,7 +53,7 @@ def render(dossier: Mapping[str, Any], picture: Picture | None = None, made: flo
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n',
             f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n",
-            f'<noscript><p class="note">{html.escape(title)}. {html.escape(_headline(dossier))}. ',
+            f'<noscript><p class="note">{html.escape(title)}. {html.escape(_headline(dossier, made))}. ',
             "To see more, let this page run the script that is in it.</p></noscript>\n",
             f'<div id="picture" hidden>{graph}</div>\n',
             f'<script type="application/json" id="data">{_inert(_data(dossier, picture, made))}</script>\n',
@@ -173,7 +173,7 @@ def _run(dossier: Mapping[str, Any], at: Any, made: float | None) -> dict[str, A
         "folder": safe(dossier["folder"]),
         "state": dossier["state"],
         "live": dossier["state"] in _LIVE,
-        "headline": _headline(dossier),
+        "headline": _headline(dossier, made),
         "error": safe(dossier["error"] or "", lines=True),
         "began": round(dossier["began"] * 1000),
         "end": at(dossier["ended"]),
@@ -202,11 +202,11 @@ def _counts(dossier: Mapping[str, Any]) -> dict[str, int]:
     return counts
 
 
-def _headline(dossier: Mapping[str, Any]) -> str:
-    """How the run stands, in one sentence."""
+def _headline(dossier: Mapping[str, Any], made: float | None) -> str:
+    """How the run stands, in one sentence; one that is under way, as of now."""
     state, counts = dossier["state"], _counts(dossier)
-    end = dossier["ended"] if dossier["ended"] is not None else dossier["time"]
-    took = duration(max(0.0, end - dossier["began"]))
+    last = made if made is not None and state in _LIVE else dossier["time"]
+    took = duration(max(0.0, (dossier["ended"] or last) - dossier["began"]))
     told = ", ".join(counted(counts, [*ORDER, *(word for word in counts if word not in ORDER)]))
     when = f"for {took} so far" if state in _LIVE else f"after {took}"
     return f"{state_word(state)} {when}: {told or plural(0, 'node')}"
@@ -224,11 +224,16 @@ def _next(dossier: Mapping[str, Any]) -> Iterator[list[str]]:
         yield ["once mended", f"wfctl rollback {run} --retry {word}"]
         yield ["or by hand", f"wfctl rollback {run} --done {word} --reason TEXT"]
     elif state in _GOES_ON and not (asked and state == "running"):
-        yield ["then" if asked else "go on with", resume_command(run, dossier["wants_update"])]
+        word = "then" if asked else "once mended" if _failed(dossier) else "go on with"
+        yield [word, resume_command(run, dossier["wants_update"])]
     elif state in _LIVE and not asked:
         yield ["watch it with", f"wfctl logs {run} -f"]
     elif state == "succeeded" and dossier["outputs"]:
         yield ["print its outputs with", f"wfctl output {run}"]
+
+
+def _failed(dossier: Mapping[str, Any]) -> bool:
+    return any(node["state"] in ("failed", "timed_out") and not node["tolerated"] for node in dossier["nodes"].values())
 
 
 def _of_the_plan(planned: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@
   const { run, nodes, texts, looks } = data;
   const text = (place) => texts[place || 0];
   const SVG = "http://www.w3.org/2000/svg";
-  const CHUNK = 200, PRINTED = 2000, ROWS = 60, LANES = 48, BAD = ["failed", "timed_out", "undo_failed"];
+  const CHUNK = 200, PRINTED = 2000, ROWS = 60, UNDOS = 300, LANES = 48, BAD = ["failed", "timed_out", "undo_failed"];
 
   // -- what everything is made of: text is set as text, and never read as anything else
 
@@ -50,7 +50,8 @@
     const date = new Date(run.began + ms), two = (n, size = 2) => String(n).padStart(size, "0");
     const time = two(date.getHours()) + ":" + two(date.getMinutes()) + ":" + two(date.getSeconds());
     if (!full) return time + "." + two(date.getMilliseconds(), 3);
-    return date.getFullYear() + "-" + two(date.getMonth() + 1) + "-" + two(date.getDate()) + " " + time;
+    const off = -date.getTimezoneOffset(), zone = "UTC" + (off ? (off < 0 ? "−" : "+") + two(Math.floor(Math.abs(off) / 60)) + ":" + two(Math.abs(off) % 60) : "");
+    return date.getFullYear() + "-" + two(date.getMonth() + 1) + "-" + two(date.getDate()) + " " + time + " " + zone;
   }
   const word = (state) => state.replaceAll("_", " ");
   const look = (state) => looks[state] || ["·", "mute"];
@@ -73,7 +74,7 @@
 
   // -- what is worked out once
 
-  const now = run.end ?? run.last;
+  const now = run.end ?? (run.live && run.made !== null ? run.made - run.began : run.last);
   for (const [place, node] of nodes.entries()) {
     node.i = place;
     node.tries = (node.tries || []).map((one) => Array.from({ length: 9 }, (_, i) => one[i] ?? null));
@@ -93,6 +94,10 @@
   for (const node of nodes) counts.set(node.state, (counts.get(node.state) || 0) + 1);
   const states = [...data.order.filter((state) => counts.has(state)), ...[...counts.keys()].filter((state) => !data.order.includes(state))];
   const wrong = nodes.filter((node) => BAD.includes(node.state) && !(node.children && nodes.some((one) => one.parent === node.i && BAD.includes(one.state))));
+  const failedAt = (node) => node.state === "undo_failed" ? Infinity : node.tries.at(-1)?.[3] ?? node.end ?? now;
+  wrong.sort((a, b) => failedAt(a) - failedAt(b) || a.i - b.i);  // what failed first is what it began with
+  const undoneAt = (step) => nodes[step.node]?.undone?.at(-1)[2] ?? Infinity;
+  const undos = [...data.rollback?.steps || []].sort((a, b) => undoneAt(a) - undoneAt(b) || 0);  // as it went, not as it was planned
 
   const view = { text: "", states: new Set(), sort: "order", down: false, chosen: null, shown: [] };
   const listeners = [];
@@ -101,18 +106,6 @@
   // -- the head
 
   function head() {
-    const facts = [
-      ["started", clock(0, true)],
-      [run.live ? "last heard of" : "ended", clock(now, true)],
-      ["run", run.id],
-      ["workflow file", run.file],
-      run.exit === null ? null : ["exit code", run.exit],
-      ["nodes", number(nodes.length)],
-      ["policy", run.policy],
-      run.params.length ? ["params", run.params.map(([name, value]) => name + "=" + value).join(", ")] : null,
-      run.outputs.length ? ["outputs", run.outputs.map(([name, value]) => name + " = " + value).join("\n")] : null,
-      run.transactions.length ? ["prepared transactions", run.transactions.join(", ")] : null,
-    ].filter(Boolean);
     const share = el("div", { class: "share", role: "img", "aria-label": run.headline });
     const chips = el("div", { class: "chips", role: "group", "aria-label": "show only nodes in these states" });
     for (const state of states) {
@@ -126,13 +119,28 @@
       listeners.push(() => chip.setAttribute("aria-pressed", view.states.has(state)));
       chips.append(chip);
     }
+    const ended = run.end !== null ? ["ended", run.end] : run.live ? ["written", now] : ["last heard of", now];
     return el("header", {},
       el("div", { class: "title" }, el("span", { class: "badge " + look(run.state)[1] }, look(run.state)[0] + " " + word(run.state)), el("h1", {}, run.workflow)),
       el("p", { class: "headline" }, run.headline),
+      undoing(),
       run.error ? el("p", { class: "error" }, run.error) : null,
       run.next.length ? el("div", { class: "next" }, run.next.map(([what, line]) => [el("span", { class: "soft" }, what), command(line)])) : null,
       share, chips,
-      el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))));
+      el("p", { class: "note" }, "started " + clock(0, true) + ", " + ended[0] + " " + clock(ended[1], true) + " · run " + run.id + (run.exit === null ? "" : " · exit code " + run.exit)),
+      run.outputs.length ? pairs(run.outputs) : null);
+  }
+  const pairs = (told) => el("dl", { class: "pairs" }, told.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+  function undoing() {  // in a few words; the whole story has a part of its own
+    const told = data.rollback;
+    if (!told || !told.steps) return null;
+    const of = (state) => undos.filter((step) => step.state === state && step.node >= 0 && step.how !== "skip").map((step) => step.node);
+    const lines = [["undone", of("undone")], ["being undone", of("undoing")], ["waits for what was not undone", told.blocked], ["stays, for the point of no return was passed", told.kept_by_pivot]].filter(([, places]) => places.length);
+    return lines.length ? el("p", { class: "undone" }, lines.map(([label, places]) => el("span", {}, el("span", { class: "soft" }, label + ": "), some(places))), el("a", { href: "#rollback" }, "how")) : null;
+  }
+  function about() {
+    const facts = [["workflow file", run.file], ["folder of the run", run.folder], ["policy", run.policy], ["nodes", number(nodes.length)], ["prepared transactions", run.transactions.join("\n")]].filter(([, value]) => value);
+    return section("about", "Run", el("div", { class: "head" }, el("h2", {}, "Run")), pairs(facts), run.params.length ? [el("h3", {}, "Params"), pairs(run.params)] : null);
   }
 
   function bar(sections) {
@@ -155,25 +163,34 @@
 
   // -- what went wrong
 
+  const scroller = (label, shown, end) => el("pre", { class: end ? "log end" : "log", tabindex: "0", role: "region", "aria-label": label }, shown);
+  function toEnds(parent) {  // what is last in a log says most; so it is what is seen of it
+    for (const made of parent.querySelectorAll("pre.end")) made.scrollTop = made.scrollHeight;
+  }
   function log(one) {
     const [, name, size, end, cut] = one;
     if (!size) return null;
-    return [el("p", { class: "note" }, name + (cut ? ": its end, of " + amount(size, "bytes") : "")), el("pre", { class: "log", tabindex: "0" }, end)];
+    return [el("p", { class: "note" }, name + (cut ? ": its end, of " + amount(size, "bytes") : "")), scroller("log " + name, end, true)];
   }
-  function failures() {
-    if (!wrong.length) return null;
-    const told = wrong.slice(0, 20).map((node) => {
-      const end = (node.logs || []).at(-1);
-      return el("div", { class: "wrong " + look(node.state)[1] },
-        el("p", {}, mark(node.state), el("strong", {}, named(node.i)), "  " + (text(node.note) || word(node.state)),
-          node.tries.length > 1 ? el("span", { class: "soft" }, " after " + plural(node.tries.length, "attempt")) : ""),
-        end && end[3] ? el("pre", { class: "log", tabindex: "0" }, end[3]) : null,
-        node.held ? el("p", { class: "note" }, text(node.held)) : null,
-        end && !end[2] ? el("p", { class: "note" }, "it wrote nothing") : node.tries.length ? el("p", { class: "note" }, "whole log: ", el("code", {}, "wfctl logs " + run.id + " " + quoted(node.id))) : null);
-    });
-    const title = run.state === "succeeded" ? "What failed, and was tolerated" : "What went wrong";
-    return section("wrong", title, el("div", { class: "head" }, el("h2", {}, title), el("span", { class: "count" }, plural(wrong.length, "node"))),
-      told, wrong.length > 20 ? el("p", { class: "note" }, "and " + number(wrong.length - 20) + " more: choose a state above to see them in the table") : null);
+  function story(node) {
+    const end = (node.logs || []).at(-1);
+    return el("div", { class: "wrong " + look(node.state)[1] },
+      el("p", {}, mark(node.state), el("strong", {}, named(node.i)), " " + (text(node.note) || word(node.state)),
+        node.tries.length > 1 ? el("span", { class: "soft" }, " after " + plural(node.tries.length, "attempt")) : "",
+        node.state === "running" && node.took !== null ? el("span", { class: "soft" }, " for " + duration(node.took)) : ""),
+      node.does ? el("p", { class: "note" }, el("code", {}, text(node.does))) : null,
+      end && end[3] ? scroller("end of the log of " + node.id, end[3], true) : null,
+      node.held ? el("p", { class: "note" }, text(node.held)) : null,
+      end && !end[2] ? el("p", { class: "note" }, "it wrote nothing") : end ? el("p", { class: "note" }, "whole log: ", el("code", {}, "wfctl logs " + run.id + " " + quoted(node.id))) : null);
+  }
+  function attention() {
+    const first = [["What went wrong", wrong], ["What waits for an answer", nodes.filter((node) => node.state === "waiting_input")],
+      ["What was interrupted", nodes.filter((node) => node.state === "interrupted" && !node.children)], ["What is running", nodes.filter((node) => node.state === "running" && !node.children)]].filter(([, found]) => found.length);
+    if (!first.length) return null;
+    const title = run.state === "succeeded" && wrong.length ? "What failed, and was tolerated" : first[0][0];
+    const told = first.flatMap(([, found]) => found);
+    return section("wrong", title, el("div", { class: "head" }, el("h2", {}, title), el("span", { class: "count" }, plural(told.length, "node"))),
+      told.slice(0, 20).map(story), told.length > 20 ? el("p", { class: "note" }, "and " + number(told.length - 20) + " more: choose a state above to see them in the table") : null);
   }
 
   // -- the graph
@@ -575,6 +592,7 @@
       panel.replaceChildren(...detail(nodes[place_]));
       panel.hidden = false;
       panel.scrollTop = 0;
+      toEnds(panel);
       if (!quiet) panel.focus();
       const row = body.querySelector("tr[data-row='" + place_ + "']");
       if (row) row.classList.add("on");
@@ -585,7 +603,7 @@
   function detail(node) {
     const parts = [el("div", { class: "top" }, el("span", { class: "badge " + look(node.state)[1] }, look(node.state)[0] + " " + word(node.state)), el("h2", {}, node.id),
       el("button", { type: "button", class: "btn", "aria-label": "close", onclick: () => choose(null) }, "✕"))];
-    const pairs = [
+    const facts = [
       ["what for", text(node.about)], ["does", node.does ? el("code", {}, text(node.does)) : null], ["kind", text(node.kind)],
       ["said", text(node.note)], ["outcome", node.unknown ? "unknown: it may have done its work or not" : null],
       ["took", node.took === null ? null : duration(node.took) + (node.est ? ", estimate " + duration(node.est) + " (" + text(node.from) + ")" : "")],
@@ -599,7 +617,7 @@
       ["needs", node.needs ? some(node.needs) : null], ["needed by", node.feeds.length ? some(node.feeds) : null],
       ["holds", node.children ? some(nodes.filter((one) => one.parent === node.i).map((one) => one.i)) : null],
     ].filter(([, value]) => value !== null && value !== "");
-    parts.push(el("dl", { class: "pairs" }, pairs.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])));
+    parts.push(pairs(facts));
     if (node.tries.length) parts.push(el("h3", {}, "Attempts"), el("table", {}, el("thead", {}, el("tr", {}, ["", "start", "queued", "took", "exit", ""].map((label) => el("th", { class: label ? "right" : null, "data-label": label }, el("span", {}, label))))), el("tbody", {}, node.tries.map((one) => el("tr", {},
       el("td", { class: "w" }, mark(one[4]), " " + (one[0] || "") + " " + word(one[4])), el("td", { class: "n", title: one[2] === null ? null : clock(one[2]) }, span(one[2])), el("td", { class: "n" }, one[1] === null || one[2] === null ? "" : duration(Math.max(0, one[2] - one[1]))),
       el("td", { class: "n" }, one[2] === null ? "" : duration((one[3] ?? now) - one[2])), el("td", { class: "n" }, one[5] ?? ""), el("td", { class: "t" }, [text(one[6]), one[7] ? "on " + one[7] : "", one[8] ? "again in " + duration(one[8] - one[3]) : ""].filter(Boolean).join("; ")))))));
@@ -607,9 +625,9 @@
     if (logs.length || node.held) parts.push(el("h3", {}, "Log"), [...logs].reverse().map(log), logs.every((one) => !one[2]) && logs.length ? el("p", { class: "note" }, "it wrote nothing") : null, node.held ? el("p", { class: "note" }, text(node.held)) : null, el("p", { class: "next" }, command("wfctl logs " + run.id + " " + quoted(node.id))));
     if (node.out) {
       const [value, size, how] = node.out, cut = how === "file" || value.length < size;
-      parts.push(el("h3", {}, "Output"), how === "file" ? el("p", { class: "note" }, "it is large, and lies in a file of the run") : el("pre", { class: "log", tabindex: "0" }, value), cut ? el("p", { class: "next" }, command("wfctl output " + run.id + " " + quoted(node.id))) : null);
+      parts.push(el("h3", {}, "Output"), how === "file" ? el("p", { class: "note" }, "it is large, and lies in a file of the run") : scroller("output of " + node.id, value), cut ? el("p", { class: "next" }, command("wfctl output " + run.id + " " + quoted(node.id))) : null);
     }
-    if (node.why) parts.push(el("h3", {}, "Why it ran, or did not"), el("p", {}, text(node.why)), node.changes ? el("pre", { class: "log" }, node.changes.map(text).join("\n")) : null, node.key ? el("p", { class: "note" }, "key ", el("code", {}, node.key)) : null);
+    if (node.why) parts.push(el("h3", {}, "Why it ran, or did not"), el("p", {}, text(node.why)), node.changes ? scroller("what changed", node.changes.map(text).join("\n")) : null, node.key ? el("p", { class: "note" }, "key ", el("code", {}, node.key)) : null);
     if (node.undo) parts.push(el("h3", {}, "How it is undone"), el("ol", { class: "steps" }, node.undo.map((step) => el("li", {}, el("code", {}, text(step))))));
     if (node.undone) parts.push(el("h3", {}, "Its undo"), el("table", {}, el("tbody", {}, node.undone.map(([step, n, start, end, state, error]) => el("tr", {}, el("td", { class: "w" }, mark(state), " step " + step + ", try " + n), el("td", { class: "n" }, span(start)), el("td", { class: "n" }, end === null ? "" : duration(end - start)), el("td", { class: "t" }, text(error)))))));
     const told = data.events.filter((event) => event[2] === node.i);
@@ -631,9 +649,10 @@
         el("dl", { class: "pairs" }, list("failed", told.failed), [el("dt", {}, "touched"), el("dd", {}, plural(told.affected.length, "node") + ", " + told.consistency + ", complexity " + told.complexity)],
           list("stays: no steps", told.without.filter((place_) => !told.steps.some((step) => step.node === place_))), list("stays: no return", told.kept_by_pivot), list("unknown outcome", told.unknown), list("waits for a person", told.blocked)),
         el("h3", {}, "What was undone, and what was not"),
-        el("ol", { class: "steps" }, told.steps.map((step) => el("li", {}, mark(step.state === "waiting" ? "waiting" : step.state), step.node >= 0 ? named(step.node) : "", "  " + how(step) + (step.steps > 1 && step.state !== "undone" ? " (step " + step.step + " of " + step.steps + ")" : ""),
+        el("ol", { class: "steps" }, undos.slice(0, UNDOS).map((step) => el("li", {}, mark(step.state), step.node >= 0 ? named(step.node) : "", " " + how(step) + (undoneAt(step) < Infinity ? " at " + duration(undoneAt(step)) : "") + (step.steps > 1 && step.state !== "undone" ? " (step " + step.step + " of " + step.steps + ")" : ""),
           step.error && step.state !== "undone" ? el("p", { class: "error" }, step.error) : null, step.does.map((line) => el("p", {}, el("code", { class: "soft" }, line))),
           step.removed.length ? el("p", { class: "note" }, "removed " + step.removed.join(", ")) : null, step.left.length ? el("p", { class: "note" }, "left " + step.left.join("; ")) : null))),
+        undos.length > UNDOS ? el("p", { class: "note" }, "and " + number(undos.length - UNDOS) + " more; all of them: ", el("code", {}, "wfctl status " + run.id)) : null,
       ] : null);
   }
   function checkpoints() {
@@ -660,7 +679,7 @@
   // -- together
 
   const keys = el("dialog", {}, el("h2", {}, "Keys"), el("dl", { class: "pairs" }, [["/", "search; Enter opens the first that is found"], ["Esc", "close, or clear the search"], ["j  k", "next and previous node of the table"], ["t", "light or dark"], ["+  −  0", "in graph and timeline: nearer, farther, all of it"], ["arrows", "in graph and timeline: move"], ["?", "this"]].map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])), el("form", { method: "dialog" }, el("button", { class: "btn" }, "close")));
-  const parts = [failures(), graph(), timeline(), table(), rollback(), checkpoints(), events()].filter(Boolean);
+  const parts = [attention(), graph(), timeline(), table(), rollback(), checkpoints(), about(), events()].filter(Boolean);
   const made = run.made === null ? "" : " Made " + clock(run.made - run.began, true) + (run.live ? ", while it was under way: make it again to see what came since." : ".");
   document.body.append(head(), bar(parts), el("main", {}, parts), panel, el("footer", {}, "wfctl " + run.version + " · run " + run.id + " ·" + made), keys);
 
@@ -717,6 +736,7 @@
     observer.disconnect();
     setTimeout(walk);
   }, { rootMargin: "200px" }).observe(shown);
+  toEnds(document);
   changed();
   paint();
   fromAddress();
