@@ -879,8 +879,11 @@ def report(run_id: str, store: Store, lines: int | None = None) -> tuple[str, st
 
     record, events = dossier.read(store.find_run(run_id))
     told = dossier.gather(record, events, dossier.LINES if lines is None else lines)
-    graph = drawing.picture(record.plan, record) if len(told["nodes"]) <= dossier.DRAWN else None
-    return record.folder.id, render(told, graph, time.time())
+    graph = drawing.picture(record.plan, record)
+    room = dossier.DRAWN - len(graph.nodes)
+    if room < 0:
+        return record.folder.id, render(told, made=time.time())
+    return record.folder.id, render(told, graph, time.time(), drawing.insides(record.plan, record, room))
 
 
 def write_file(path: str, text: str) -> None:

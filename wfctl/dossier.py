@@ -29,7 +29,8 @@ EVENTS = 30_000
 """Events that are told; of more the first and the last."""
 
 DRAWN = 20_000
-"""Nodes up to which a graph is drawn: of more, no browser shows it in time."""
+"""Nodes up to which graphs are drawn, that of the file and what lies in its nodes: of more, no browser shows them in
+time."""
 
 LINES = 40
 """Last lines of a log that are told, where nobody says how many."""

@@ -5,7 +5,7 @@ Draws nothing."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wfctl import history
@@ -24,13 +24,44 @@ if TYPE_CHECKING:
 def picture(plan: Plan, record: Record | None = None, *, expand: bool = False) -> Picture:
     """The picture of a plan, or of a run with its states. What lies in others is folded into them, or with `expand`
     drawn: then the box of what holds others is where these come together."""
+    names = [name for name in plan.in_order() if expand or plan.nodes[name].parent is None]
+    pairs = _edges(plan) if expand else _levels(plan).get(None, ())
+    return _picture(plan, record, plan.name, names, pairs, expand=expand)
+
+
+def insides(plan: Plan, record: Record | None, most: int) -> dict[str, Picture]:
+    """What lies in each node that holds others, as pictures of their own: what holds others again is one box in them.
+    They draw so many nodes together, at most; those further out come first."""
+    levels = _levels(plan)
+    found: dict[str, Picture] = {}
+    todo = [name for name, planned in plan.nodes.items() if planned.parent is None]
+    for name in todo:  # grows while it is read
+        children = plan.nodes[name].children
+        if not children:
+            continue
+        most -= len(children)
+        if most < 0:
+            break
+        found[name] = _picture(plan, record, name, children, levels.get(name, ()))
+        todo += children
+    return found
+
+
+def _picture(
+    plan: Plan,
+    record: Record | None,
+    title: str,
+    names: Sequence[str],
+    pairs: Iterable[tuple[str, str]],
+    *,
+    expand: bool = False,
+) -> Picture:
+    """These nodes, with the arrows between them."""
     critical = set(plan.critical_path) if record is None and len(plan.critical_path) > 1 else set()
     status = record.status() if record else ""
     nodes = []
-    for name in plan.in_order():
+    for name in names:
         planned = plan.nodes[name]
-        if planned.parent is not None and not expand:
-            continue
         run_ = record.state.nodes[name] if record else None
         shown = history.node_document(record, name, status) if record else None
         nodes.append(
@@ -44,9 +75,8 @@ def picture(plan: Plan, record: Record | None = None, *, expand: bool = False) -
                 note=_inside(plan, planned),
             )
         )
-    pairs = _edges(plan) if expand else _folded(plan)
     edges = tuple(PictureEdge(need, name) for need, name in dict.fromkeys(pairs))
-    return Picture(title=plan.name, nodes=tuple(nodes), edges=edges, state=status or None)
+    return Picture(title=title, nodes=tuple(nodes), edges=edges, state=status or None)
 
 
 def undoing(plan: Plan, record: Record | None = None) -> Picture:
@@ -109,16 +139,23 @@ def _inside(plan: Plan, planned: Planned) -> str:
     return plural(len(planned.children), "node") if planned.holds else ""
 
 
-def _folded(plan: Plan) -> Iterator[tuple[str, str]]:
-    """The edges between the nodes of the file itself."""
-    top: dict[str, str] = {}
+def _levels(plan: Plan) -> dict[str | None, list[tuple[str, str]]]:
+    """Each edge where it can be seen when all else is folded: between those two that stand side by side, by what is
+    around both."""
+    around: dict[str, tuple[str, ...]] = {}
     for name in plan.in_order():
         parent = plan.nodes[name].parent
-        top[name] = name if parent is None else top[parent]
+        around[name] = (name,) if parent is None else (*around[parent], name)
+    found: dict[str | None, list[tuple[str, str]]] = {}
     for name, planned in plan.nodes.items():
         for need in planned.needs:
-            if top[need] != top[name]:
-                yield top[need], top[name]
+            common: str | None = None
+            for one, other in zip(around[need], around[name], strict=False):
+                if one != other:
+                    found.setdefault(common, []).append((one, other))
+                    break
+                common = one
+    return found
 
 
 def _edges(plan: Plan) -> Iterator[tuple[str, str]]:

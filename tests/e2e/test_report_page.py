@@ -219,7 +219,7 @@ def test_a_node_is_opened_by_mouse_and_keys_and_has_an_address(page: Page) -> No
 
 def test_the_graph_shows_what_is_chosen_and_what_is_searched(page: Page) -> None:
     graph, panel = page.locator("#graph"), page.locator("aside")
-    boxes = graph.locator("svg .n")
+    boxes = graph.locator(".n:visible")
     assert boxes.count() == 58
     graph.locator(".n[data-node=fails]").click()
     assert panel.locator("h2").inner_text() == "fails"
@@ -228,13 +228,46 @@ def test_the_graph_shows_what_is_chosen_and_what_is_searched(page: Page) -> None
     assert panel.is_hidden()
     assert graph.locator(".n.on").count() == 0
     page.locator("table.nodes").get_by_role("button", name="each[", exact=False).click()
-    assert graph.locator(".n.it").get_attribute("data-node") == "each"  # what it lies in
+    assert graph.locator(".n.it:visible").get_attribute("data-node") == f"each[{ATTACKS[1]}]"  # on a level of its own
     page.keyboard.press("Escape")
+    graph.get_by_role("navigation").get_by_role("button").first.click()
     page.keyboard.press("/")
     page.keyboard.type("step-4")
-    assert graph.locator(".n.on").count() == 11
+    assert graph.locator(".n.on:visible").count() == 11
     page.keyboard.press("Enter")
     assert panel.locator("h2").inner_text() == "step-4"
+
+
+def test_what_lies_in_a_box_of_the_graph_is_opened_and_left_again(browser: Browser, stuck: Path) -> None:
+    with opened(browser, stuck) as (page, wrong):
+        graph, panel = page.locator("#graph"), page.locator("aside")
+
+        def drawn(which: str = ".n") -> list[str]:
+            boxes = graph.locator(f"{which}:visible").all()
+            return [box.get_attribute("data-node") or "" for box in boxes]
+
+        graph.scroll_into_view_if_needed()
+        graph.locator(".n[data-node=papers] .into").click()
+        assert panel.is_hidden()
+        assert drawn() == ["papers.photo", "papers.offices"]
+        assert graph.locator(".e:visible path").count() == 1
+        graph.locator(".n[data-node='papers.offices']").focus()
+        page.keyboard.press("o")
+        assert drawn() == ["papers.offices.visa"]
+        assert graph.get_by_role("navigation").inner_text().split() == ["trip", "›", "papers", "›", "papers.offices"]
+        page.keyboard.press("u")
+        page.keyboard.press("u")
+        assert drawn() == ["flight", "hotel", "car", "papers"]
+        page.keyboard.press("/")
+        page.keyboard.type("visa")
+        assert drawn(".n.on") == ["papers"]  # what holds what is found
+        page.locator("table.nodes").get_by_role("button", name="papers.offices.visa").click()
+        assert drawn(".n.it") == ["papers.offices.visa"]
+        panel.get_by_role("button", name="papers.offices", exact=True).click()
+        panel.get_by_role("button", name="look inside").click()
+        assert panel.is_hidden()
+        assert drawn() == ["papers.offices.visa"]
+        assert wrong == []
 
 
 def test_the_timeline_is_drawn_by_node_and_by_resource_and_zoomed(page: Page) -> None:

@@ -34,9 +34,21 @@ ORDER = (
 """States, what wants attention first."""
 
 
-def render(dossier: Mapping[str, Any], picture: Picture | None = None, made: float | None = None) -> str:
-    """The page of a run. `picture` is its graph; `made` is now, in seconds since the epoch."""
-    graph = graph_svg.drawing(_marked(picture, dossier)) if picture is not None else ""
+def render(
+    dossier: Mapping[str, Any],
+    picture: Picture | None = None,
+    made: float | None = None,
+    insides: Mapping[str, Picture] | None = None,
+) -> str:
+    """The page of a run. `picture` is its graph, `insides` are those of what its boxes hold, by node; `made` is now, in
+    seconds since the epoch."""
+    critical = _critical(dossier)
+    place = {name: i for i, name in enumerate(dossier["nodes"])}
+    levels = {} if picture is None else {-1: picture} | {place[name]: one for name, one in (insides or {}).items()}
+    graphs = (
+        f'<div class="level" data-of="{of}" hidden>{graph_svg.drawing(_marked(one, critical))}</div>\n'
+        for of, one in levels.items()
+    )
     rules = graph_svg.style([":root[data-theme=dark]"]) + graph_explorer.style()
     style = rules + (_PARTS / "report.css").read_text("utf-8")
     script = graph_explorer.script() + (_PARTS / "report.js").read_text("utf-8")
@@ -55,8 +67,8 @@ def render(dossier: Mapping[str, Any], picture: Picture | None = None, made: flo
             f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n",
             f'<noscript><p class="note">{html.escape(title)}. {html.escape(_headline(dossier, made))}. ',
             "To see more, let this page run the script that is in it.</p></noscript>\n",
-            f'<div id="picture" hidden>{graph}</div>\n',
-            f'<script type="application/json" id="data">{_inert(_data(dossier, picture, made))}</script>\n',
+            *graphs,
+            f'<script type="application/json" id="data">{_inert(_data(dossier, made))}</script>\n',
             f"<script>{script}</script>\n</body>\n</html>\n",
         )
     )
@@ -90,7 +102,7 @@ class _Texts:
         return place
 
 
-def _data(dossier: Mapping[str, Any], picture: Picture | None, made: float | None) -> dict[str, Any]:
+def _data(dossier: Mapping[str, Any], made: float | None) -> dict[str, Any]:
     texts = _Texts()
     began = dossier["began"]
     place = {name: i for i, name in enumerate(dossier["nodes"])}
@@ -116,7 +128,6 @@ def _data(dossier: Mapping[str, Any], picture: Picture | None, made: float | Non
         "order": list(ORDER),
         "resources": [{**one, "name": safe(one["name"])} for one in dossier["resources"]],
         "planned": {"from": planned["from"], "note": _of_the_plan(planned)},
-        "graph": _of_the_graph(picture, len(nodes)) if picture is not None else "",
         "plans": [[at(one["time"]), one["reason"]] for one in dossier["plans"]],
         "nodes": nodes,
         "rollback": _rollback(dossier, place, at),
@@ -143,22 +154,19 @@ def _color(state: str) -> str:
     return "mute"
 
 
-def _marked(picture: Picture, dossier: Mapping[str, Any]) -> Picture:
-    """The graph with the path that was critical by the plan, as far as it is drawn."""
+def _critical(dossier: Mapping[str, Any]) -> set[str]:
+    """The path that was critical by the plan, and all around its nodes: what stands for them in the graph."""
     critical: set[str] = set()
     for name in dossier["critical_path"] if len(dossier["critical_path"]) > 1 else ():
         around: str | None = name
         while around is not None and around not in critical:
             critical.add(around)
             around = dossier["nodes"][around]["parent"] if around in dossier["nodes"] else None
+    return critical
+
+
+def _marked(picture: Picture, critical: set[str]) -> Picture:
     return replace(picture, nodes=tuple(replace(node, critical=node.id in critical) for node in picture.nodes))
-
-
-def _of_the_graph(picture: Picture, total: int) -> str:
-    boxes = len(picture.nodes)
-    if boxes == total:
-        return plural(total, "node")
-    return f"{plural(boxes, 'box', 'boxes')} for {plural(total, 'node')}: what lies in another is folded into it"
 
 
 # -- the run

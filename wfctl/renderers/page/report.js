@@ -193,40 +193,78 @@
       told.slice(0, 20).map(story), told.length > 20 ? el("p", { class: "note" }, "and " + number(told.length - 20) + " more: choose a state above to see them in the table") : null);
   }
 
-  // -- the graph
+  // -- the graph: the nodes of the file, and for each that holds others a level of its own
 
   const FEW = 60, MANY = 800;
-  let walker = null, walking = false;
+  const levels = new Map([...document.querySelectorAll(".level")].map((made) => [Number(made.dataset.of), { frame: made, svg: made.querySelector("svg"), walker: null }]));
+  const path = el("nav", { class: "path", "aria-label": "where in the graph" }), stage = el("div", {}), drawn = el("span", { class: "count" });
+  let level = -1, looked = false, walking = false;
+  const outer = (node) => node.parent ?? -1;
+  const walker = () => levels.get(level)?.walker;
+  function standsFor(node, place_) {  // the box that shows a node on a level: it, or what it lies in
+    while (node && outer(node) !== place_) node = nodes[node.parent];
+    return node;
+  }
 
   function graph() {
-    const picture = document.getElementById("picture");
-    if (!picture.firstElementChild) return null;
-    const view_ = el("div", { class: "wf-view" }, picture);  // it has its place from the start, and is drawn when it is looked at
+    if (!levels.size) return section("graph", "Graph", el("div", { class: "head" }, el("h2", {}, "Graph")), el("p", { class: "note" }, "There are more nodes than a browser can draw. A part of them: "), el("p", { class: "next" }, command("wfctl graph " + run.id + " --focus NODE --depth 2")));
     const button = (label, sign, what) => el("button", { type: "button", class: "btn", "aria-label": label, onclick: what }, sign);
-    view_.style.height = "min(62vh, 34rem, " + Math.max(140, Math.round(picture.querySelector("svg").height.baseVal.value * 1.25)) + "px)";
-    const around = el("div", {}, view_);
-    around.addEventListener("wheel", (event) => {  // who only scrolls by is not to be caught
-      if (!event.ctrlKey && !event.metaKey && !event.shiftKey && !view_.contains(document.activeElement)) event.stopPropagation();
+    for (const { frame, svg } of levels.values()) {  // each has its place from the start, and is drawn when it is looked at
+      frame.classList.add("wf-view");
+      frame.style.height = "min(62vh, 34rem, " + Math.max(140, Math.round(svg.height.baseVal.value * 1.25)) + "px)";
+      svg.classList.add("unseen");
+      stage.append(frame);
+    }
+    stage.addEventListener("wheel", (event) => {  // who only scrolls by is not to be caught
+      if (!event.ctrlKey && !event.metaKey && !event.shiftKey && !stage.contains(document.activeElement)) event.stopPropagation();
     }, { capture: true, passive: true });
-    return section("graph", "Graph", el("div", { class: "head" }, el("h2", {}, "Graph"), el("span", { class: "count" }, data.graph),
-      el("span", { class: "push" }, button("nearer", "+", () => walker.zoom(1.3)), button("farther", "−", () => walker.zoom(1 / 1.3)), button("all of it", "all", () => walker.fit()))),
-      around, el("p", { class: "note" }, "Thick: the critical path of the plan. Drag to move; ctrl and the wheel, or + and −, zoom; a click on a node shows what is before and after it."));
+    enter(-1);
+    return section("graph", "Graph", el("div", { class: "head" }, el("h2", {}, "Graph"), drawn,
+      el("span", { class: "push" }, button("nearer", "+", () => walker().zoom(1.3)), button("farther", "−", () => walker().zoom(1 / 1.3)), button("all of it", "all", () => walker().fit()))),
+      path, stage, el("p", { class: "note" }, "Thick: the critical path of the plan. Drag to move; ctrl and the wheel, or + and −, zoom; a click on a node shows what is before and after it."));
+  }
+  function enter(place_) {
+    level = place_;
+    for (const [of, one] of levels) one.frame.hidden = of !== level;
+    const way = [];
+    for (let node = nodes[level]; node; node = nodes[node.parent]) way.unshift(node);
+    const step = (name, to) => to === level ? el("span", { "aria-current": "true" }, name) : el("button", { type: "button", class: "name", onclick: () => enter(to) }, name);
+    path.hidden = level < 0;
+    path.replaceChildren(step(run.workflow, -1), ...way.flatMap((node) => [el("span", { class: "soft", "aria-hidden": "true" }, "›"), step(node.id, node.i)]));
+    const boxes = levels.get(level).svg.querySelectorAll(".n").length;
+    drawn.textContent = level >= 0 || boxes === nodes.length ? plural(boxes, "node") : plural(boxes, "box").replace(/xs$/, "xes") + " for " + plural(nodes.length, "node") + (levels.size > 1 ? ": + opens one that holds others" : "");
+    walk();
+  }
+  function lookInside(place_) {
+    if (!levels.has(place_)) return;
+    if (!panel.hidden) choose(null);
+    enter(place_);
+    document.getElementById("graph").scrollIntoView({ block: "nearest" });
+    levels.get(level).frame.focus({ preventScroll: true });
   }
   function walk() {
-    const view_ = document.querySelector(".wf-view");
-    if (!view_ || walker) return;
-    const picture = document.getElementById("picture"), boxes = [...picture.querySelectorAll(".n")];
-    if (boxes.length > MANY) cull(picture.querySelector("svg"), boxes);
-    picture.hidden = false;
-    walker = exploreGraph(view_, (id) => {
-      if (walking) return;
-      walking = true;
-      choose(id !== null && byId.has(id) ? byId.get(id) : null, true);
-      walking = false;
-    });
-    if (boxes.length > FEW) for (const box of boxes) box.tabIndex = -1;  // the table is the way of keys to so many
-    if (view.chosen !== null) showInGraph(view.chosen);
-    else if (view.text || view.states.size) findInGraph();
+    const one = levels.get(level);
+    if (!looked) return;
+    if (!one.walker) {
+      const boxes = [...one.svg.querySelectorAll(".n")], urgent = standsFor(wrong[0], level);
+      if (boxes.length > MANY) cull(one.svg, boxes);
+      one.svg.classList.remove("unseen");
+      for (const box of boxes) {
+        const place_ = byId.get(box.dataset.node);
+        if (!levels.has(place_)) continue;
+        const wide = box.querySelector("rect").width.baseVal.value;
+        box.append(draw("g", { class: "into", transform: "translate(" + (wide - 11) + " -7)", "aria-hidden": "true", onclick: (event) => { event.stopPropagation(); lookInside(place_); } },
+          draw("title", {}, "look inside"), draw("rect", { width: 16, height: 16, rx: 4 }), draw("text", { x: 4.4, y: 12 }, "+")));
+      }
+      one.walker = exploreGraph(one.frame, (id) => {
+        if (walking) return;
+        walking = true;
+        choose(id !== null && byId.has(id) ? byId.get(id) : null, true);
+        walking = false;
+      }, urgent?.id);
+      if (boxes.length > FEW) for (const box of boxes) box.tabIndex = -1;  // the table is the way of keys to so many
+    }
+    findInGraph();
   }
   function cull(svg, boxes) {
     // Words cost most: of many boxes only those are drawn that can be seen.
@@ -234,39 +272,46 @@
       const { e, f } = box.transform.baseVal[0].matrix, frame = box.querySelector("rect");
       return [e, f, e + frame.width.baseVal.value, f + frame.height.baseVal.value];
     });
-    const drawn = new Uint8Array(boxes.length).fill(1);
+    const seen = new Uint8Array(boxes.length);
     const look_ = () => {
       const { x, y, width, height } = svg.viewBox.baseVal;
       for (const [i, [left, top, right, bottom]] of places.entries()) {
-        const seen = right >= x && left <= x + width && bottom >= y && top <= y + height ? 1 : 0;
-        if (seen === drawn[i]) continue;
-        drawn[i] = seen;
-        if (seen) boxes[i].removeAttribute("display"); else boxes[i].setAttribute("display", "none");
+        const now_ = right >= x && left <= x + width && bottom >= y && top <= y + height ? 1 : 0;
+        if (now_ === seen[i]) continue;
+        seen[i] = now_;
+        if (now_) boxes[i].removeAttribute("display"); else boxes[i].setAttribute("display", "none");
       }
     };
-    for (const [i, box] of boxes.entries()) { drawn[i] = 0; box.setAttribute("display", "none"); }
+    for (const box of boxes) box.setAttribute("display", "none");
     new MutationObserver(look_).observe(svg, { attributeFilter: ["viewBox"] });
   }
   function findInGraph() {
-    if (walker && !walking) walker.find(view.text || (view.states.size === 1 ? word([...view.states][0]) : ""));
+    if (!walker() || walking) return;
+    if (view.text || view.states.size) walker().mark(new Set(order.map((node) => standsFor(node, level)?.id)));
+    else if (view.chosen === null) walker().mark(null);
   }
   function onPaper() {  // all of it, whatever part of it is walked now
-    const view_ = document.querySelector(".wf-view"), svg = view_ && view_.querySelector("svg");
-    if (!svg) return;
-    const whole_ = svg.cloneNode(true);
-    whole_.classList.remove("some");
-    whole_.classList.toggle("far", svg.width.baseVal.value > 6000 || svg.height.baseVal.value > 4000);
-    whole_.setAttribute("viewBox", [0, 0, svg.getAttribute("width"), svg.getAttribute("height")].join(" "));
-    for (const box of whole_.querySelectorAll("[display]")) box.removeAttribute("display");
-    view_.after(el("div", { class: "paper" }, whole_));
+    for (const of of new Set(levels.size ? [-1, level] : [])) {
+      const { frame, svg } = levels.get(of), whole_ = svg.cloneNode(true);
+      whole_.classList.remove("some", "unseen");
+      whole_.classList.toggle("far", svg.width.baseVal.value > 6000 || svg.height.baseVal.value > 4000);
+      whole_.setAttribute("viewBox", [0, 0, svg.getAttribute("width"), svg.getAttribute("height")].join(" "));
+      for (const box of whole_.querySelectorAll("[display]")) box.removeAttribute("display");
+      frame.after(el("div", { class: "paper" }, of < 0 ? null : el("h3", {}, "inside of " + nodes[of].id), whole_));
+    }
   }
   function showInGraph(place_) {
-    if (!walker || walking) return;
-    walking = true;
+    if (!looked || walking) return;
     let node = place_ === null ? null : nodes[place_];
-    while (node && !walker.pick(node.id)) node = node.parent === undefined ? null : nodes[node.parent];  // what it lies in is drawn
-    if (!node) walker.pick("");
+    while (node && !levels.has(outer(node))) node = nodes[node.parent];  // what it lies in is drawn
+    walking = true;
+    if (node) {
+      if (outer(node) !== level) enter(outer(node));
+      const free = panel.getBoundingClientRect().left, frame = levels.get(level).frame.getBoundingClientRect();
+      walker().pick(node.id, free > frame.left + 100 ? Math.max(0, frame.right - free) : 0);
+    } else walker().pick("");
     walking = false;
+    if (!node) findInGraph();
   }
 
   // -- the timeline
@@ -580,7 +625,6 @@
 
   function choose(place_, quiet) {
     view.chosen = place_;
-    showInGraph(place_);
     for (const row of body.querySelectorAll("tr.on")) row.classList.remove("on");
     if (place_ === null) {
       panel.hidden = true;
@@ -599,6 +643,7 @@
       address("#node=" + encodeURIComponent(nodes[place_].id));
     }
     for (const made of canvas.querySelectorAll("rect.did")) made.classList.toggle("on", Number(made.dataset.n) === place_);
+    showInGraph(place_);
   }
   function detail(node) {
     const parts = [el("div", { class: "top" }, el("span", { class: "badge " + look(node.state)[1] }, look(node.state)[0] + " " + word(node.state)), el("h2", {}, node.id),
@@ -615,7 +660,7 @@
       ["point of no return", node.pivot ? "yes: once it succeeded it stays, and all that it depends on" : null],
       ["inside of", node.parent === undefined ? null : named(node.parent)],
       ["needs", node.needs ? some(node.needs) : null], ["needed by", node.feeds.length ? some(node.feeds) : null],
-      ["holds", node.children ? some(nodes.filter((one) => one.parent === node.i).map((one) => one.i)) : null],
+      ["holds", node.children ? [some(nodes.filter((one) => one.parent === node.i).map((one) => one.i)), levels.has(node.i) ? [" ", el("button", { type: "button", class: "btn", onclick: () => lookInside(node.i) }, "look inside")] : null] : null],
     ].filter(([, value]) => value !== null && value !== "");
     parts.push(pairs(facts));
     if (node.tries.length) parts.push(el("h3", {}, "Attempts"), el("table", {}, el("thead", {}, el("tr", {}, ["", "start", "queued", "took", "exit", ""].map((label) => el("th", { class: label ? "right" : null, "data-label": label }, el("span", {}, label))))), el("tbody", {}, node.tries.map((one) => el("tr", {},
@@ -678,7 +723,7 @@
 
   // -- together
 
-  const keys = el("dialog", {}, el("h2", {}, "Keys"), el("dl", { class: "pairs" }, [["/", "search; Enter opens the first that is found"], ["Esc", "close, or clear the search"], ["j  k", "next and previous node of the table"], ["t", "light or dark"], ["+  −  0", "in graph and timeline: nearer, farther, all of it"], ["arrows", "in graph and timeline: move"], ["?", "this"]].map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])), el("form", { method: "dialog" }, el("button", { class: "btn" }, "close")));
+  const keys = el("dialog", {}, el("h2", {}, "Keys"), el("dl", { class: "pairs" }, [["/", "search; Enter opens the first that is found"], ["Esc", "close, or clear the search"], ["j  k", "next and previous node of the table"], ["o  u", "in the graph: look inside of what is chosen; out again"], ["t", "light or dark"], ["+  −  0", "in graph and timeline: nearer, farther, all of it"], ["arrows", "in graph and timeline: move"], ["?", "this"]].map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])), el("form", { method: "dialog" }, el("button", { class: "btn" }, "close")));
   const parts = [attention(), graph(), timeline(), table(), rollback(), checkpoints(), about(), events()].filter(Boolean);
   const made = run.made === null ? "" : " Made " + clock(run.made - run.began, true) + (run.live ? ", while it was under way: make it again to see what came since." : ".");
   document.body.append(head(), bar(parts), el("main", {}, parts), panel, el("footer", {}, "wfctl " + run.version + " · run " + run.id + " ·" + made), keys);
@@ -708,7 +753,7 @@
       const at = order.findIndex((node) => node.i === view.chosen), to = order[Math.min(order.length - 1, Math.max(0, at + by))];
       if (to) choose(to.i);
     };
-    const act = { "/": () => search.focus(), j: () => step(1), k: () => step(-1), t: turn, "?": () => keys.showModal() }[event.key];
+    const act = { "/": () => search.focus(), j: () => step(1), k: () => step(-1), o: () => lookInside(view.chosen ?? byId.get(document.activeElement.dataset.node)), u: () => lookInside(level < 0 ? null : outer(nodes[level])), t: turn, "?": () => keys.showModal() }[event.key];
     if (act) { event.preventDefault(); act(); }
   });
   let resized = 0;
@@ -730,12 +775,11 @@
     if (name !== null && byId.has(name)) choose(byId.get(name), true);
   }
   addEventListener("hashchange", fromAddress);
-  const shown = document.querySelector(".wf-view");
-  if (shown) new IntersectionObserver((seen, observer) => {
+  if (levels.size) new IntersectionObserver((seen, observer) => {
     if (!seen.some((one) => one.isIntersecting)) return;
     observer.disconnect();
-    setTimeout(walk);
-  }, { rootMargin: "200px" }).observe(shown);
+    setTimeout(() => { looked = true; walk(); if (view.chosen !== null) showInGraph(view.chosen); });
+  }, { rootMargin: "200px" }).observe(stage);
   toEnds(document);
   changed();
   paint();
