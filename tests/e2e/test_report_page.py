@@ -177,6 +177,53 @@ def test_times_are_those_of_the_reader_and_say_so(browser: Browser, ran: Path) -
             assert re.search(rf"Made {moment}\.", page.locator("footer").inner_text())
 
 
+UNNAMED = """() => [...document.querySelectorAll("button,input,a,th,pre,aside,section,nav,[tabindex],[role]")]
+    .filter((one) => one.checkVisibility() && !one.closest("[aria-hidden=true]"))
+    .filter((one) => !(one.getAttribute("aria-label") || one.textContent).trim()).map((one) => one.outerHTML)"""
+
+
+def test_by_keys_alone_all_is_reached_seen_and_named(browser: Browser, stuck: Path) -> None:
+    with opened(browser, stuck) as (page, wrong):
+        at = "document.activeElement"
+        reached = set()
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            reached.add(page.evaluate(f"{at}.closest('header, nav, section, body').id || {at}.parentElement.className"))
+            seen = f"(s => s.outlineStyle + getComputedStyle({at}.querySelector('rect') || {at}).strokeWidth)"
+            assert page.evaluate(f"{seen}(getComputedStyle({at}))") != "none1px", page.evaluate(f"{at}.outerHTML")
+        assert {"wrong", "graph", "timeline", "nodes", "rollback"} <= reached
+        assert page.evaluate(UNNAMED) == []
+        page.locator("table.nodes").get_by_role("button", name="hotel").focus()
+        page.keyboard.press("Enter")
+        assert page.get_by_role("complementary", name="hotel").is_visible()
+        assert page.evaluate(f"{at}.tagName") == "ASIDE"
+        assert page.evaluate(UNNAMED) == []
+        page.keyboard.press("Escape")
+        assert page.evaluate(f"{at}.textContent") == "hotel"
+        assert wrong == []
+
+
+def test_on_a_phone_nothing_is_cut_off(browser: Browser, stuck: Path) -> None:
+    with opened(browser, stuck, viewport={"width": 400, "height": 800}, has_touch=True) as (page, wrong):
+        assert page.evaluate("document.documentElement.scrollWidth") == 400
+        page.locator("nav.bar").get_by_role("link", name="Timeline").tap()
+        page.locator("table.nodes").get_by_role("button", name="hotel").tap()
+        panel = page.locator("aside")
+        assert panel.evaluate("panel => panel.scrollWidth - panel.clientWidth") == 0
+        assert wrong == []
+
+
+def test_without_its_script_the_page_still_tells_what_failed(browser: Browser, stuck: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(stuck.as_uri())
+    told = page.locator("body").inner_text()
+    assert "rollback failed after" in told
+    assert "papers.offices.visa: exit code 4" in told
+    assert "--retry hotel" in told
+    context.close()
+
+
 def test_the_search_and_the_states_choose_what_is_shown(page: Page) -> None:
     assert len(rows(page)) == 59
     page.keyboard.press("/")

@@ -25,6 +25,7 @@ _PARTS = Path(__file__).with_name("page")
 _COLORS = re.compile("\x1b\\[[0-9;:]*m")
 
 _GOES_ON = ("failed", "interrupted", "waiting_input", "committing", "rollback_failed", "rolled_back")
+_BAD = ("failed", "timed_out", "undo_failed")
 _LIVE = ("running", "rolling_back", "restarting")
 
 ORDER = (
@@ -65,13 +66,21 @@ def render(
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n',
             f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n",
-            f'<noscript><p class="note">{html.escape(title)}. {html.escape(_headline(dossier, made))}. ',
-            "To see more, let this page run the script that is in it.</p></noscript>\n",
+            f"<noscript>{_unscripted(dossier, title, made)}</noscript>\n",
             *graphs,
             f'<script type="application/json" id="data">{_inert(_data(dossier, made))}</script>\n',
             f"<script>{script}</script>\n</body>\n</html>\n",
         )
     )
+
+
+def _unscripted(dossier: Mapping[str, Any], title: str, made: float | None) -> str:
+    """What is there to read where no script may run, as in the viewers of some CI servers."""
+    bad = [(name, node) for name, node in dossier["nodes"].items() if node["state"] in _BAD]
+    failed = [safe(f"{name}: {_note(node) or state_word(node['state'])}") for name, node in bad[:20]]
+    lines = [f"{word}: {command}" for word, command in _next(dossier)]
+    told = [_headline(dossier, made), *failed, *lines, "to see all of it, let this page run the script that is in it"]
+    return f"<h1>{html.escape(title)}</h1>" + "".join(f"<p>{html.escape(line)}</p>" for line in told)
 
 
 def _hash(text: str) -> str:
@@ -241,7 +250,7 @@ def _next(dossier: Mapping[str, Any]) -> Iterator[list[str]]:
 
 
 def _failed(dossier: Mapping[str, Any]) -> bool:
-    return any(node["state"] in ("failed", "timed_out") and not node["tolerated"] for node in dossier["nodes"].values())
+    return any(node["state"] in _BAD and not node["tolerated"] for node in dossier["nodes"].values())
 
 
 def _of_the_plan(planned: Mapping[str, Any]) -> str:

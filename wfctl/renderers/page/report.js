@@ -130,6 +130,7 @@
       el("p", { class: "note" }, "started " + clock(0, true) + ", " + ended[0] + " " + clock(ended[1], true) + " · run " + run.id + (run.exit === null ? "" : " · exit code " + run.exit)),
       run.outputs.length ? pairs(run.outputs) : null);
   }
+  const tally = (some_) => states.map((state) => [state, some_.filter((node) => node.state === state).length]).filter(([, count_]) => count_).map(([state, count_]) => number(count_) + " " + word(state)).join(", ");
   const pairs = (told) => el("dl", { class: "pairs" }, told.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
   function undoing() {  // in a few words; the whole story has a part of its own
     const told = data.rollback;
@@ -148,7 +149,7 @@
       oninput: () => { view.text = search.value.trim().toLowerCase(); changed(); } });
     const lamp = el("button", { type: "button", class: "btn", id: "theme", "aria-label": "light or dark", onclick: turn }, "◐");
     return el("nav", { class: "bar", "aria-label": "parts of the page" }, el("div", {},
-      sections.map((one) => el("a", { href: "#" + one.id }, one.getAttribute("aria-label"))),
+      el("div", { class: "links" }, sections.map((one) => el("a", { href: "#" + one.id }, one.getAttribute("aria-label")))),
       el("span", { class: "push" }, search, lamp, el("button", { type: "button", class: "btn", "aria-label": "keys", onclick: () => keys.showModal() }, "?"))));
   }
   const root = document.documentElement, night = matchMedia("(prefers-color-scheme: dark)");
@@ -567,7 +568,7 @@
     ["est", "estimate", (node) => node.est, (node) => el("td", { class: "n soft", title: text(node.from) }, span(node.est))],
     ["ratio", "took / est.", (node) => node.ratio, (node) => el("td", { class: "n" + (node.ratio > 1.5 && node.took - node.est > 100 ? " slow" : "") }, node.ratio === null ? "" : node.ratio < 0.1 ? "<×0.1" : "×" + (node.ratio < 10 ? node.ratio.toFixed(1) : number(Math.round(node.ratio))))],
     ["tries", "attempts", (node) => node.tries.length || null, (node) => el("td", { class: "n" }, node.tries.length || "")],
-    ["note", "", null, (node) => el("td", { class: "t" }, clipped(text(node.note), 160))],
+    ["note", "note", null, (node) => el("td", { class: "t" }, clipped(text(node.note), 160))],
   ];
   const span = (ms) => ms === null || ms === undefined ? "" : duration(ms);
   const body = el("tbody", {}), count = el("span", { class: "count", role: "status", "aria-live": "polite" });
@@ -575,8 +576,8 @@
   let order = nodes, filled = 0;
 
   function table() {
-    const heads = COLUMNS.map(([key, label]) => {
-      if (!label) return el("th", {}, "");
+    const heads = COLUMNS.map(([key, label, value]) => {
+      if (!value) return el("th", { scope: "col", "data-label": label }, el("span", {}, label));
       const head = el("th", { scope: "col", class: ["state", "node", "kind"].includes(key) ? null : "right", "data-label": label }, el("button", { type: "button", onclick: () => {
         view.down = view.sort === key ? !view.down : !["node", "kind", "state", "start"].includes(key);
         view.sort = key;
@@ -620,7 +621,7 @@
 
   // -- one node
 
-  const panel = el("aside", { hidden: true, tabindex: "-1", role: "dialog", "aria-label": "node" });
+  const panel = el("aside", { hidden: true, tabindex: "-1" });
   let opener = null;
 
   function choose(place_, quiet) {
@@ -634,6 +635,7 @@
     } else {
       if (panel.hidden) opener = document.activeElement;
       panel.replaceChildren(...detail(nodes[place_]));
+      panel.setAttribute("aria-label", nodes[place_].id);
       panel.hidden = false;
       panel.scrollTop = 0;
       toEnds(panel);
@@ -648,6 +650,8 @@
   function detail(node) {
     const parts = [el("div", { class: "top" }, el("span", { class: "badge " + look(node.state)[1] }, look(node.state)[0] + " " + word(node.state)), el("h2", {}, node.id),
       el("button", { type: "button", class: "btn", "aria-label": "close", onclick: () => choose(null) }, "✕"))];
+    const inside = nodes.filter((one) => one.parent === node.i).sort((a, b) => states.indexOf(a.state) - states.indexOf(b.state) || a.i - b.i);
+    const slow = inside.filter((one) => one.took !== null).sort((a, b) => b.took - a.took);
     const facts = [
       ["what for", text(node.about)], ["does", node.does ? el("code", {}, text(node.does)) : null], ["kind", text(node.kind)],
       ["said", text(node.note)], ["outcome", node.unknown ? "unknown: it may have done its work or not" : null],
@@ -660,12 +664,13 @@
       ["point of no return", node.pivot ? "yes: once it succeeded it stays, and all that it depends on" : null],
       ["inside of", node.parent === undefined ? null : named(node.parent)],
       ["needs", node.needs ? some(node.needs) : null], ["needed by", node.feeds.length ? some(node.feeds) : null],
-      ["holds", node.children ? [some(nodes.filter((one) => one.parent === node.i).map((one) => one.i)), levels.has(node.i) ? [" ", el("button", { type: "button", class: "btn", onclick: () => lookInside(node.i) }, "look inside")] : null] : null],
+      ["the longest of them", slow.length > 1 ? slow.slice(0, 3).map((one, i) => [i ? ", " : "", named(one.i), " " + duration(one.took)]) : null],
+      ["holds", node.children ? [tally(inside), ": ", some(inside.map((one) => one.i)), levels.has(node.i) ? [" ", el("button", { type: "button", class: "btn", onclick: () => lookInside(node.i) }, "look inside")] : null] : null],
     ].filter(([, value]) => value !== null && value !== "");
     parts.push(pairs(facts));
-    if (node.tries.length) parts.push(el("h3", {}, "Attempts"), el("table", {}, el("thead", {}, el("tr", {}, ["", "start", "queued", "took", "exit", ""].map((label) => el("th", { class: label ? "right" : null, "data-label": label }, el("span", {}, label))))), el("tbody", {}, node.tries.map((one) => el("tr", {},
+    if (node.tries.length) parts.push(el("h3", {}, "Attempts"), el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {}, ["attempt", "start", "queued", "took", "exit", "note"].map((label) => el("th", { scope: "col", class: ["attempt", "note"].includes(label) ? null : "right", "data-label": label }, el("span", {}, label))))), el("tbody", {}, node.tries.map((one) => el("tr", {},
       el("td", { class: "w" }, mark(one[4]), " " + (one[0] || "") + " " + word(one[4])), el("td", { class: "n", title: one[2] === null ? null : clock(one[2]) }, span(one[2])), el("td", { class: "n" }, one[1] === null || one[2] === null ? "" : duration(Math.max(0, one[2] - one[1]))),
-      el("td", { class: "n" }, one[2] === null ? "" : duration((one[3] ?? now) - one[2])), el("td", { class: "n" }, one[5] ?? ""), el("td", { class: "t" }, [text(one[6]), one[7] ? "on " + one[7] : "", one[8] ? "again in " + duration(one[8] - one[3]) : ""].filter(Boolean).join("; ")))))));
+      el("td", { class: "n" }, one[2] === null ? "" : duration((one[3] ?? now) - one[2])), el("td", { class: "n" }, one[5] ?? ""), el("td", { class: "t" }, [text(one[6]), one[7] ? "on " + one[7] : "", one[8] ? "again in " + duration(one[8] - one[3]) : ""].filter(Boolean).join("; "))))))));
     const logs = node.logs || [];
     if (logs.length || node.held) parts.push(el("h3", {}, "Log"), [...logs].reverse().map(log), logs.every((one) => !one[2]) && logs.length ? el("p", { class: "note" }, "it wrote nothing") : null, node.held ? el("p", { class: "note" }, text(node.held)) : null, el("p", { class: "next" }, command("wfctl logs " + run.id + " " + quoted(node.id))));
     if (node.out) {
@@ -674,9 +679,9 @@
     }
     if (node.why) parts.push(el("h3", {}, "Why it ran, or did not"), el("p", {}, text(node.why)), node.changes ? scroller("what changed", node.changes.map(text).join("\n")) : null, node.key ? el("p", { class: "note" }, "key ", el("code", {}, node.key)) : null);
     if (node.undo) parts.push(el("h3", {}, "How it is undone"), el("ol", { class: "steps" }, node.undo.map((step) => el("li", {}, el("code", {}, text(step))))));
-    if (node.undone) parts.push(el("h3", {}, "Its undo"), el("table", {}, el("tbody", {}, node.undone.map(([step, n, start, end, state, error]) => el("tr", {}, el("td", { class: "w" }, mark(state), " step " + step + ", try " + n), el("td", { class: "n" }, span(start)), el("td", { class: "n" }, end === null ? "" : duration(end - start)), el("td", { class: "t" }, text(error)))))));
+    if (node.undone) parts.push(el("h3", {}, "Its undo"), el("div", { class: "wide" }, el("table", {}, el("tbody", {}, node.undone.map(([step, n, start, end, state, error]) => el("tr", {}, el("td", { class: "w" }, mark(state), " step " + step + ", try " + n), el("td", { class: "n" }, span(start)), el("td", { class: "n" }, end === null ? "" : duration(end - start)), el("td", { class: "t" }, text(error))))))));
     const told = data.events.filter((event) => event[2] === node.i);
-    if (told.length) parts.push(el("h3", {}, "Events"), eventTable(told.slice(0, 200), false));
+    if (told.length) parts.push(el("h3", {}, "Events"), el("div", { class: "wide" }, eventTable(told.slice(0, 200), false)));
     return parts.flat(3).filter(Boolean);
   }
 
