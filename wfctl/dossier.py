@@ -84,7 +84,7 @@ def gather(
         "began": state.started,
         "ended": state.finished,
         "time": state.time,
-        "paused": state.paused,
+        "breaks": story.breaks,
         "folder": str(record.folder.path.absolute()),
         "version": record.first.version,
         "wants_update": state.wants_update,
@@ -118,10 +118,14 @@ class _Story:
         self.words: dict[str, str] = {}
         """Why a person has said that a node is undone, or stays."""
         self.opened: dict[str, float] = {}
+        self.breaks: list[tuple[float, float]] = []
+        """When nobody drove the run: between two engines, or while the machine slept."""
+        self._last = 0.0
         self._ready: dict[str, float] = {}
         self._open: dict[str, dict[str, Any]] = {}
         for event in events:
             self._take(event)
+            self._last = event.time
 
     def _take(self, event: ev.Event) -> None:
         match event:
@@ -140,6 +144,9 @@ class _Story:
                     attempt.update(end=event.time, state="cancelled", reason=event.reason)
             case ev.RunResumed():
                 self._interrupt(event.time)
+                self.breaks.append((self._last, event.time))
+            case ev.RunPaused():
+                self.breaks.append((event.time - event.seconds, event.time))
             case ev.RunPlanned():
                 self.plans.append(event)
             case ev.NodeUndone():

@@ -252,6 +252,8 @@ def test_a_run_whose_engine_died_says_that_the_end_of_its_nodes_is_not_known(
     assert wfctl("resume", "last").returncode == 0
     data = report(wfctl)
     first, second = data["nodes"]["a"]["tries"]
+    ((left, taken),) = data["breaks"]  # nobody drove it then
+    assert first[2] <= left < taken == first[3] <= second[2]
     assert data["texts"][first[6]] == "its engine died; when it ended is not known"
     assert (first[4], second[4]) == ("interrupted", "succeeded")
 

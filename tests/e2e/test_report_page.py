@@ -331,6 +331,23 @@ def test_the_timeline_is_drawn_by_node_and_by_resource_and_zoomed(page: Page) ->
     assert (timeline.locator("svg text.soft").first.text_content(), timeline.locator("rect.plan").count()) != before
 
 
+def test_hours_in_which_nobody_drove_the_run_are_no_part_of_its_timeline(
+    browser: Browser, stuck: Path, tmp_path: Path
+) -> None:
+    told = dossier.gather(*dossier.read(Store(stuck.parent / ".wfctl").find_run("last")))
+    last, hour = told["nodes"]["papers.offices.visa"]["attempts"][-1], 3600
+    told["breaks"] = [[last["start"] - 0.001, last["start"] - 0.001 + hour]]
+    last.update(ready=last["start"] + hour, start=last["start"] + hour, end=last["end"] + hour)
+    told["ended"] += hour
+    (tmp_path / "r.html").write_text(render(told))
+    with opened(browser, tmp_path / "r.html") as (page, wrong):
+        timeline = page.locator("#timeline")
+        assert re.search(r"took 0\.\d\ds", timeline.inner_text())
+        assert timeline.locator(".idle title").text_content() == "nobody drove the run for 1h 00m"
+        assert (timeline.locator("rect.did.bad").first.bounding_box() or {})["x"] < 1280
+        assert wrong == []
+
+
 def test_light_and_dark_are_as_the_system_has_it_or_as_one_chooses(browser: Browser, ran: Path) -> None:
     def brightness(page: Page) -> int:
         return int(page.evaluate("parseInt(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"))

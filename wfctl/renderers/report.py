@@ -137,6 +137,7 @@ def _data(dossier: Mapping[str, Any], made: float | None) -> dict[str, Any]:
         "order": list(ORDER),
         "resources": [{**one, "name": safe(one["name"])} for one in dossier["resources"]],
         "planned": {"from": planned["from"], "note": _of_the_plan(planned)},
+        "breaks": [[at(begin), at(end)] for begin, end in dossier["breaks"]],
         "plans": [[at(one["time"]), one["reason"]] for one in dossier["plans"]],
         "nodes": nodes,
         "rollback": _rollback(dossier, place, at),

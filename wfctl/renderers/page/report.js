@@ -75,6 +75,9 @@
   // -- what is worked out once
 
   const now = run.end ?? (run.live && run.made !== null ? run.made - run.began : run.last);
+  // A night before a resume is no time that the run took, and would leave no room in the timeline for what ran.
+  const driven = (at) => at - data.breaks.reduce((sum, [from, to]) => sum + Math.max(0, Math.min(at, to) - from), 0);
+  const between = (from, to) => driven(to) - driven(from);
   for (const [place, node] of nodes.entries()) {
     node.i = place;
     node.tries = (node.tries || []).map((one) => Array.from({ length: 9 }, (_, i) => one[i] ?? null));
@@ -82,11 +85,11 @@
     node.start = node.start ?? (last ? last[2] : null);
     const end = last ? last[3] ?? (last[4] === "running" ? now : null) : node.end ?? null;
     const from = last ? last[2] : node.start ?? null;
-    node.took = end !== null && from !== null && (last || node.children) ? end - from : null;
-    const waits = node.tries.filter((one) => one[1] !== null && one[2] !== null).map((one) => Math.max(0, one[2] - one[1]));
+    node.took = end !== null && from !== null && (last || node.children) ? between(from, end) : null;
+    const waits = node.tries.filter((one) => one[1] !== null && one[2] !== null).map((one) => Math.max(0, between(one[1], one[2])));
     node.queue = waits.length ? waits.reduce((a, b) => a + b) : null;
     node.ratio = node.est && node.took !== null && !node.children && node.state !== "cached" ? node.took / node.est : null;
-    node.find = [node.id, text(node.kind), text(node.note), text(node.does), word(node.state)].join("\n").toLowerCase();
+    node.find = [node.id, text(node.kind), text(node.note), text(node.does), word(node.state), ...(node.uses || []).map(([name]) => name)].join("\n").toLowerCase();
     node.feeds = [];
   }
   for (const node of nodes) for (const need of node.needs || []) nodes[need].feeds.push(node.i);
@@ -317,18 +320,18 @@
 
   // -- the timeline
 
-  const did = [], meant = [];
+  const today = driven(now), did = [], meant = [];
   for (const node of nodes) {
-    if (node.plan) meant.push({ node, start: node.plan[0], end: node.plan[1] });
+    if (node.plan) meant.push({ node, at: node.plan[0], start: node.plan[0], end: node.plan[1] });
     for (const one of node.tries) {
       if (one[2] === null) continue;
-      did.push({ node, ready: one[1], start: one[2], end: Math.max(one[2], one[3] ?? now), state: one[4], devices: one[7] });
+      did.push({ node, ready: one[1] && driven(one[1]), at: one[2], start: driven(one[2]), end: driven(Math.max(one[2], one[3] ?? now)), state: one[4] });
     }
-    for (const one of node.undone || []) did.push({ node, ready: null, start: one[2], end: one[3] ?? now, state: one[4] === "undone" ? "undone" : one[4], undo: true });
+    for (const one of node.undone || []) did.push({ node, ready: null, at: one[2], start: driven(one[2]), end: driven(one[3] ?? now), state: one[4], undo: true });
   }
   did.sort((a, b) => a.start - b.start || a.end - b.end);
   meant.sort((a, b) => a.start - b.start || a.end - b.end);
-  const whole = Math.max(1, now, ...[did, meant].map((bars) => bars.reduce((most, one) => Math.max(most, one.end), 0)));
+  const whole = Math.max(1, today, ...[did, meant].map((bars) => bars.reduce((most, one) => Math.max(most, one.end), 0)));
   const ran = Math.max(1, did.reduce((most, one) => Math.max(most, one.end), 0)) * 1.02;
   const time = { from: 0, to: whole > 3 * ran && did.length ? ran : whole, by: nodes.length <= 60 ? "node" : "resource", rows: ROWS, width: 0 };
 
@@ -375,7 +378,7 @@
     const longest = nodes.filter((node) => node.longest).sort((a, b) => a.start - b.start);
     const chain = longest.length ? el("div", { class: "chain" }, el("span", { class: "soft" }, "What decided its length:"),
       longest.slice(-12).map((node, i) => [i ? el("span", { class: "soft" }, "→") : longest.length > 12 ? "… →" : "", el("span", {}, named(node.i), " ", el("span", { class: "soft" }, duration(node.took ?? 0) + (node.queue > 50 ? ", waited " + duration(node.queue) : "")))])) : null;
-    const legend = el("div", { class: "legend" }, [["did", "what happened, in the colour of its state"], ["plan", "planned at the start"], ["critical", "on the planned critical path"], ["queue", "ready, and waiting to start"], ["dash", "planned use"], ["limit", "all there is"]].map(([name, what]) => el("span", {}, el("i", { class: name }), what)));
+    const legend = el("div", { class: "legend" }, [["did", "what happened, in the colour of its state"], ["plan", "planned at the start"], ["critical", "on the planned critical path"], ["queue", "ready, and waiting to start"], ["dash", "planned use"], ["limit", "all there is"], ...data.breaks.length ? [["idle", "nobody drove it for a while, which is left out"]] : []].map(([name, what]) => el("span", {}, el("i", { class: name }), what)));
     canvas.addEventListener("wheel", (event) => {
       if (!(event.ctrlKey || event.metaKey || event.shiftKey)) return;
       event.preventDefault();
@@ -404,7 +407,7 @@
   function verdict() {
     const work = (bars) => bars.filter((one) => !one.undo && !one.node.finally).reduce((most, one) => Math.max(most, one.end), 0);
     const planned = work(meant), actual = work(did);
-    if (!planned) return duration(now);
+    if (!planned) return duration(today);
     return "planned " + duration(planned) + ", " + (run.live ? "so far " : "took ") + duration(actual);
   }
   const place = (x) => time.from + Math.max(0, x - canvas.getBoundingClientRect().left - time.left) / (time.width - time.left) * (time.to - time.from);
@@ -441,7 +444,11 @@
     for (const at of ticks()) {
       marks.append(draw("line", { class: "grid", x1: x(at), x2: x(at), y1: 16, y2: height }), draw("text", { class: "soft", x: x(at) + 3, y: 11 }, duration(at)));
     }
-    if (run.live && now <= time.to) marks.append(draw("line", { class: "now", x1: x(now), x2: x(now), y1: 16, y2: height }));
+    if (run.live && today <= time.to) marks.append(draw("line", { class: "now", x1: x(today), x2: x(today), y1: 16, y2: height }));
+    for (const [from, to] of data.breaks) {
+      const at = driven(from);
+      if (at >= time.from && at <= time.to) marks.append(draw("g", { class: "idle" }, draw("title", {}, "nobody drove the run for " + duration(to - from)), draw("line", { x1: x(at), x2: x(at), y1: 16, y2: height }), draw("circle", { cx: x(at), cy: 18, r: 3.5 })));
+    }
     svg.setAttribute("viewBox", "0 0 " + time.width + " " + height);
     svg.setAttribute("height", height);
     svg.append(marks, rows);
@@ -457,7 +464,7 @@
   function box(one, x, y, high, kind) {
     const seen = visible(one.start, one.end, x);
     if (!seen) return null;
-    const title = one.node.id + ": " + (kind === "plan" ? "planned " : (one.undo ? "undo, " : "") + word(one.state) + ", ") + duration(one.end - one.start) + " from " + duration(one.start);
+    const title = one.node.id + ": " + (kind === "plan" ? "planned " : (one.undo ? "undo, " : "") + word(one.state) + ", ") + duration(one.end - one.start) + " from " + duration(one.at);
     const dim = matches(one.node) ? "" : " dim";
     const color = dim + (kind === "plan" ? (one.node.critical ? " critical" : "") : " " + look(one.state)[1] + (view.chosen === one.node.i ? " on" : ""));
     return draw("rect", { class: kind + color, x: seen[0], width: seen[1], y, height: high, rx: Math.min(2.5, seen[1] / 3), "data-n": one.node.i }, draw("title", {}, title));
@@ -522,7 +529,7 @@
       label(one.name, y + 12);
       label("peak " + amount(top, one.unit), y + 26);
       label("of " + amount(one.budget, one.unit), y + 39);
-      const area = curve(one.did, x, level, run.live ? now : null);
+      const area = curve(one.did, x, level, run.live ? today : null);
       if (area) rows.append(draw("path", { class: "area", d: area + "V" + level(0) + "H" + time.left + "Z" }));
       const dash = curve(one.meant, x, level, null);
       if (dash) rows.append(draw("path", { class: "dash", d: dash }));
@@ -669,8 +676,8 @@
     ].filter(([, value]) => value !== null && value !== "");
     parts.push(pairs(facts));
     if (node.tries.length) parts.push(el("h3", {}, "Attempts"), el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {}, ["attempt", "start", "queued", "took", "exit", "note"].map((label) => el("th", { scope: "col", class: ["attempt", "note"].includes(label) ? null : "right", "data-label": label }, el("span", {}, label))))), el("tbody", {}, node.tries.map((one) => el("tr", {},
-      el("td", { class: "w" }, mark(one[4]), " " + (one[0] || "") + " " + word(one[4])), el("td", { class: "n", title: one[2] === null ? null : clock(one[2]) }, span(one[2])), el("td", { class: "n" }, one[1] === null || one[2] === null ? "" : duration(Math.max(0, one[2] - one[1]))),
-      el("td", { class: "n" }, one[2] === null ? "" : duration((one[3] ?? now) - one[2])), el("td", { class: "n" }, one[5] ?? ""), el("td", { class: "t" }, [text(one[6]), one[7] ? "on " + one[7] : "", one[8] ? "again in " + duration(one[8] - one[3]) : ""].filter(Boolean).join("; "))))))));
+      el("td", { class: "w" }, mark(one[4]), " " + (one[0] || "") + " " + word(one[4])), el("td", { class: "n", title: one[2] === null ? null : clock(one[2]) }, span(one[2])), el("td", { class: "n" }, one[1] === null || one[2] === null ? "" : duration(Math.max(0, between(one[1], one[2])))),
+      el("td", { class: "n" }, one[2] === null ? "" : duration(between(one[2], one[3] ?? now))), el("td", { class: "n" }, one[5] ?? ""), el("td", { class: "t" }, [text(one[6]), one[7] ? "on " + one[7] : "", one[8] ? "again in " + duration(one[8] - one[3]) : ""].filter(Boolean).join("; "))))))));
     const logs = node.logs || [];
     if (logs.length || node.held) parts.push(el("h3", {}, "Log"), [...logs].reverse().map(log), logs.every((one) => !one[2]) && logs.length ? el("p", { class: "note" }, "it wrote nothing") : null, node.held ? el("p", { class: "note" }, text(node.held)) : null, el("p", { class: "next" }, command("wfctl logs " + run.id + " " + quoted(node.id))));
     if (node.out) {
