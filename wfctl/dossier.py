@@ -18,6 +18,7 @@ from wfctl.errors import Bug, WfctlError
 from wfctl.forecast import forecast
 from wfctl.history import Record
 from wfctl.noderun import BAD, UNDO_FAILED
+from wfctl.quantity import unit_of
 from wfctl.score import LEVELS
 from wfctl.state import RunState
 
@@ -222,8 +223,7 @@ def _resources(plan: Plan) -> list[dict[str, Any]]:
     told: list[dict[str, Any]] = [{"name": "slots", "budget": plan.concurrency, "unit": "count"}]
     for name, amount in plan.budget.items():
         if name in asked:
-            unit = "cpu" if name == "cpu" else "bytes" if amount >= 1024 * 1024 else "count"
-            told.append({"name": name, "budget": _in_units(name, amount), "unit": unit})
+            told.append({"name": name, "budget": _in_units(name, amount), "unit": unit_of(name, amount)})
     return told
 
 

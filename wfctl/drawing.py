@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wfctl import history
 from wfctl.budget import DEVICES
 from wfctl.history import Record
 from wfctl.plan import DEFAULT_ESTIMATE, Plan, Planned
+from wfctl.quantity import unit_of
 from wfctl.renderers.picture import Picture, PictureEdge, PictureNode
 from wfctl.renderers.reason import brief
 from wfctl.renderers.text import duration, number, plural
@@ -31,17 +32,15 @@ def picture(plan: Plan, record: Record | None = None, *, expand: bool = False) -
 
 def insides(plan: Plan, record: Record | None, most: int) -> dict[str, Picture]:
     """What lies in each node that holds others, as pictures of their own: what holds others again is one box in them.
-    They draw so many nodes together, at most; those further out come first."""
+    They draw so many nodes together, at most, those further out first: what is too much stays folded."""
     levels = _levels(plan)
     found: dict[str, Picture] = {}
     todo = [name for name, planned in plan.nodes.items() if planned.parent is None]
     for name in todo:  # grows while it is read
         children = plan.nodes[name].children
-        if not children:
+        if not children or len(children) > most:
             continue
         most -= len(children)
-        if most < 0:
-            break
         found[name] = _picture(plan, record, name, children, levels.get(name, ()))
         todo += children
     return found
@@ -219,9 +218,8 @@ def _resources(forecast: Forecast) -> tuple[Resource, ...]:
     resources = []
     for name, budget in forecast.budget.items():
         if name in wanted:
-            unit: Any = "cpu" if name == "cpu" else "bytes" if budget >= 1024 * 1024 else "count"
             devices = forecast.plan.devices or tuple(map(str, range(int(min(budget, 64)))))
-            resources.append(Resource(name, budget, unit, devices if name == DEVICES else ()))
+            resources.append(Resource(name, budget, unit_of(name, budget), devices if name == DEVICES else ()))
     return tuple(resources)
 
 

@@ -4,12 +4,10 @@ Knows nothing of where the graph comes from. Its policy lets only its own script
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from html import escape
 from pathlib import Path
 
-from wfctl.renderers import graph_explorer, graph_svg
+from wfctl.renderers import content_policy, graph_explorer, graph_svg
 from wfctl.renderers.picture import Picture
 from wfctl.renderers.text import look, plural, safe, state_word
 
@@ -21,10 +19,6 @@ def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: b
     """The picture as a page; without its script it is still the picture."""
     rules = graph_svg.style() + graph_explorer.style() + (_PARTS / "graph.css").read_text("utf-8")
     script = graph_explorer.script() + (_PARTS / "graph.js").read_text("utf-8")
-    policy = (
-        f"default-src 'none'; style-src '{_hash(rules)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
     title = escape(safe(picture.title))
     figures = [f"{plural(len(picture.nodes), 'node')}, {plural(len(picture.edges), 'edge')}"]
     if picture.state:
@@ -34,7 +28,7 @@ def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: b
         (
             "<!DOCTYPE html>",
             '<html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+            content_policy.element(rules, script),
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="referrer" content="no-referrer">',
             f"<title>{title}</title><style>{rules}</style></head><body>",
@@ -47,7 +41,3 @@ def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: b
             f"<script>{script}</script></body></html>\n",
         )
     )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

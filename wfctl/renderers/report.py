@@ -5,8 +5,6 @@ page's own script shows by `textContent` alone, under a policy that lets nothing
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import json
 import re
@@ -15,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wfctl.renderers import graph_explorer, graph_svg, reason
+from wfctl.renderers import content_policy, graph_explorer, graph_svg, reason
 from wfctl.renderers.picture import Picture
 from wfctl.renderers.plain import answer_commands, because, counted, resume_command, shell_word
 from wfctl.renderers.text import LOOKS, duration, look, plural, safe, state_word
@@ -55,14 +53,10 @@ def render(
     script = graph_explorer.script() + (_PARTS / "report.js").read_text("utf-8")
     run = dossier["state"]
     title = safe(f"{state_word(run)}: {dossier['workflow']} {dossier['id']}")
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
     return "".join(
         (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n',
+            content_policy.element(style, script) + "\n",
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n',
             f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n",
@@ -81,10 +75,6 @@ def _unscripted(dossier: Mapping[str, Any], title: str, made: float | None) -> s
     lines = [f"{word}: {command}" for word, command in _next(dossier)]
     told = [_headline(dossier, made), *failed, *lines, "to see all of it, let this page run the script that is in it"]
     return f"<h1>{html.escape(title)}</h1>" + "".join(f"<p>{html.escape(line)}</p>" for line in told)
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _inert(data: object) -> str:

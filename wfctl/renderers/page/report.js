@@ -189,7 +189,7 @@
   }
   function attention() {
     const first = [["What went wrong", wrong], ["What waits for an answer", nodes.filter((node) => node.state === "waiting_input")],
-      ["What was interrupted", nodes.filter((node) => node.state === "interrupted" && !node.children)], ["What is running", nodes.filter((node) => node.state === "running" && !node.children)]].filter(([, found]) => found.length);
+      ["What was interrupted", nodes.filter((node) => node.state === "interrupted" && !node.children)], ["What is running", nodes.filter((node) => ["running", "retrying", "undoing"].includes(node.state) && !node.children)]].filter(([, found]) => found.length);
     if (!first.length) return null;
     const title = run.state === "succeeded" && wrong.length ? "What failed, and was tolerated" : first[0][0];
     const told = first.flatMap(([, found]) => found);
@@ -252,7 +252,6 @@
     if (!one.walker) {
       const boxes = [...one.svg.querySelectorAll(".n")], urgent = standsFor(wrong[0], level);
       if (boxes.length > MANY) cull(one.svg, boxes);
-      one.svg.classList.remove("unseen");
       for (const box of boxes) {
         const place_ = byId.get(box.dataset.node);
         if (!levels.has(place_)) continue;
@@ -266,6 +265,7 @@
         choose(id !== null && byId.has(id) ? byId.get(id) : null, true);
         walking = false;
       }, urgent?.id);
+      one.svg.classList.remove("unseen");  // only now, so that it is laid out once
       if (boxes.length > FEW) for (const box of boxes) box.tabIndex = -1;  // the table is the way of keys to so many
     }
     findInGraph();
