@@ -210,6 +210,24 @@ def test_on_a_phone_nothing_is_cut_off(browser: Browser, stuck: Path) -> None:
         page.locator("table.nodes").get_by_role("button", name="hotel").tap()
         panel = page.locator("aside")
         assert panel.evaluate("panel => panel.scrollWidth - panel.clientWidth") == 0
+        page.keyboard.press("Escape")
+        view = page.locator(".wf-view:visible")
+        view.scroll_into_view_if_needed()
+        touch = "view => getComputedStyle(view).touchAction"
+        assert view.evaluate(touch) == "pan-y"  # who only scrolls by is not caught
+        view.focus()
+        assert view.evaluate(touch) == "none"
+        width = "view => view.querySelector('svg').viewBox.baseVal.width"
+        before = view.evaluate(width)
+        view.evaluate("""view => {
+            const { x, y } = view.getBoundingClientRect();
+            const finger = (type, pointerId, at) => view.dispatchEvent(
+                new PointerEvent(type, { pointerId, clientX: x + at, clientY: y + 50, bubbles: true }));
+            finger("pointerdown", 1, 100); finger("pointerdown", 2, 150);
+            finger("pointermove", 2, 160); finger("pointermove", 2, 220);
+            finger("pointerup", 1, 100); finger("pointerup", 2, 220);
+        }""")
+        assert view.evaluate(width) == pytest.approx(before / 2, rel=0.01)  # 120 pixels apart, 60 before
         assert wrong == []
 
 
@@ -344,7 +362,7 @@ def test_hours_in_which_nobody_drove_the_run_are_no_part_of_its_timeline(
         timeline = page.locator("#timeline")
         assert re.search(r"took 0\.\d\ds", timeline.inner_text())
         assert timeline.locator(".idle title").text_content() == "nobody drove the run for 1h 00m"
-        assert (timeline.locator("rect.did.bad").first.bounding_box() or {})["x"] < 1280
+        assert timeline.locator("rect.did.bad").first.is_visible()
         assert "more nodes than a browser can draw" in page.locator("#graph").inner_text()  # no picture was given
         assert wrong == []
 
