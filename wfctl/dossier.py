@@ -173,6 +173,7 @@ class _Story:
         attempt.update(
             end=event.time,
             state=_ENDS.get(type(event), "failed"),
+            seconds=event.seconds,
             exit_code=event.exit_code,
             signal=event.signal,
             reason=event.reason,

@@ -93,9 +93,11 @@ def test_it_tells_of_each_node_what_became_of_it_and_when(flow: Flow, wfctl: Com
     assert nodes["a"]["uses"] == [["memory", 2**30]]
     assert nodes["a"]["why"].startswith("it ran: nothing is kept of it")
     first, second = nodes["again"]["tries"]
-    assert (first[0], first[4], first[5], data["texts"][first[6]]) == (1, "failed", 3, "exit code 3")
+    assert (first[0], first[4], first[6], data["texts"][first[7]]) == (1, "failed", 3, "exit code 3")
     assert (second[0], second[4]) == (2, "succeeded")
-    assert first[1] <= first[2] <= first[3] <= first[8] <= second[2] <= second[3]
+    assert first[1] <= first[2] <= first[3] <= first[9] <= second[2] <= second[3]
+    took = json.loads(wfctl("status", "last", "--json").stdout)["nodes"]["again"]["seconds"]
+    assert second[5] == round(took * 1000)  # as all else says it: without what the engine did before and after
     assert [(log[0], log[3]) for log in nodes["again"]["logs"]] == [(1, "no luck"), (2, "")]
     assert (nodes["bad"]["note"], nodes["bad"]["logs"][0][3]) == ("exit code 4", "the reason")
     assert "start" not in nodes["never"]
@@ -278,7 +280,7 @@ def test_a_run_whose_engine_died_says_that_the_end_of_its_nodes_is_not_known(
     first, second = data["nodes"]["a"]["tries"]
     ((left, taken),) = data["breaks"]  # nobody drove it then
     assert first[2] <= left < taken == first[3] <= second[2]
-    assert data["texts"][first[6]] == "its engine died; when it ended is not known"
+    assert data["texts"][first[7]] == "its engine died; when it ended is not known"
     assert (first[4], second[4]) == ("interrupted", "succeeded")
 
 

@@ -354,13 +354,16 @@ def _node(name: str, node: Mapping[str, Any], place: Mapping[str, int], at: Any,
 
 
 def _attempt(one: Mapping[str, Any], at: Any, texts: _Texts) -> list[Any]:
-    """Number, ready, start, end, state, exit code, what is to be said, devices, when it is tried again."""
+    """Number, ready, start, end, state, how long its work took, exit code, what is to be said, devices, and when it is
+    tried again."""
+    seconds = one.get("seconds")
     reason = "its engine died; when it ended is not known" if one.get("reason") == "engine_died" else ""
     said = one.get("error") or reason or (because(one["reason"]) if one["state"] == "cancelled" else "")
     devices = " ".join(map(safe, one["devices"]))
     told: list[Any] = [
-        one["n"], at(one["ready"]), at(one["start"]), at(one.get("end")), one["state"], one.get("exit_code"),
-        texts.of(said, lines=True) or None, devices or None, at(one.get("again")),
+        one["n"], at(one["ready"]), at(one["start"]), at(one.get("end")), one["state"],
+        None if seconds is None else round(seconds * 1000), one.get("exit_code"), texts.of(said, lines=True) or None,
+        devices or None, at(one.get("again")),
     ]  # fmt: skip
     while told[-1] is None:
         told.pop()

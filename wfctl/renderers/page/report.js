@@ -78,14 +78,13 @@
   // A night before a resume is no time that the run took, and would leave no room in the timeline for what ran.
   const driven = (at) => at - data.breaks.reduce((sum, [from, to]) => sum + Math.max(0, Math.min(at, to) - from), 0);
   const between = (from, to) => driven(to) - driven(from);
+  const lasted = (one) => one[5] ?? (one[2] === null || (one[3] === null && one[4] !== "running") ? null : between(one[2], one[3] ?? now));
   for (const [place, node] of nodes.entries()) {
     node.i = place;
-    node.tries = (node.tries || []).map((one) => Array.from({ length: 9 }, (_, i) => one[i] ?? null));
+    node.tries = (node.tries || []).map((one) => Array.from({ length: 10 }, (_, i) => one[i] ?? null));
     const last = node.tries.at(-1);
     node.start = node.start ?? (last ? last[2] : null);
-    const end = last ? last[3] ?? (last[4] === "running" ? now : null) : node.end ?? null;
-    const from = last ? last[2] : node.start ?? null;
-    node.took = end !== null && from !== null && (last || node.children) ? between(from, end) : null;
+    node.took = last ? lasted(last) : node.children && node.start !== null && node.end !== undefined ? between(node.start, node.end) : null;
     const waits = node.tries.filter((one) => one[1] !== null && one[2] !== null).map((one) => Math.max(0, between(one[1], one[2])));
     node.queue = waits.length ? waits.reduce((a, b) => a + b) : null;
     node.ratio = node.est && node.took !== null && !node.children && node.state !== "cached" ? node.took / node.est : null;
@@ -683,7 +682,7 @@
     parts.push(pairs(facts));
     if (node.tries.length) parts.push(el("h3", {}, "Attempts"), el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {}, ["attempt", "start", "queued", "took", "exit", "note"].map((label) => el("th", { scope: "col", class: ["attempt", "note"].includes(label) ? null : "right", "data-label": label }, el("span", {}, label))))), el("tbody", {}, node.tries.map((one) => el("tr", {},
       el("td", { class: "w" }, mark(one[4]), " " + (one[0] || "") + " " + word(one[4])), el("td", { class: "n", title: one[2] === null ? null : clock(one[2]) }, span(one[2])), el("td", { class: "n" }, one[1] === null || one[2] === null ? "" : duration(Math.max(0, between(one[1], one[2])))),
-      el("td", { class: "n" }, one[2] === null ? "" : duration(between(one[2], one[3] ?? now))), el("td", { class: "n" }, one[5] ?? ""), el("td", { class: "t" }, [text(one[6]), one[7] ? "on " + one[7] : "", one[8] ? "again in " + duration(one[8] - one[3]) : ""].filter(Boolean).join("; "))))))));
+      el("td", { class: "n" }, span(lasted(one))), el("td", { class: "n" }, one[6] ?? ""), el("td", { class: "t" }, [text(one[7]), one[8] ? "on " + one[8] : "", one[9] ? "again in " + duration(one[9] - one[3]) : ""].filter(Boolean).join("; "))))))));
     const logs = node.logs || [];
     if (logs.length || node.held) parts.push(el("h3", {}, "Log"), [...logs].reverse().map(log), logs.every((one) => !one[2]) && logs.length ? el("p", { class: "note" }, "it wrote nothing") : null, node.held ? el("p", { class: "note" }, text(node.held)) : null, el("p", { class: "next" }, command("wfctl logs " + run.id + " " + quoted(node.id))));
     if (node.out) {
