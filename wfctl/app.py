@@ -913,9 +913,13 @@ def report(run_id: str, store: Store, lines: int | None = None) -> tuple[str, st
 
     record, events = dossier.read(store.find_run(run_id))
     told = dossier.gather(record, events, dossier.LINES if lines is None else lines)
-    few = len(told["nodes"]) <= dossier.DRAWN
-    graph = drawing.picture(record.plan, record, critical=told["critical_path"]) if few else None
-    return record.folder.id, render(told, graph, time.time())
+    path = told["critical_path"]
+    graph = drawing.picture(record.plan, record, critical=path)
+    room = dossier.DRAWN - len(graph.nodes)
+    if room < 0:
+        return record.folder.id, render(told, made=time.time())
+    insides = drawing.insides(record.plan, record, room, critical=path)
+    return record.folder.id, render(told, graph, time.time(), insides)
 
 
 def write_file(path: str, text: str) -> None:

@@ -18,6 +18,7 @@ from wfctl.errors import Bug, WfctlError
 from wfctl.forecast import forecast
 from wfctl.history import Record
 from wfctl.noderun import BAD, UNDO_FAILED
+from wfctl.quantity import unit_of
 from wfctl.score import LEVELS
 from wfctl.state import RunState
 
@@ -29,7 +30,8 @@ EVENTS = 30_000
 """Events that are told; of more the first and the last."""
 
 DRAWN = 20_000
-"""Nodes up to which a graph is drawn: of more, no browser shows it in time."""
+"""Nodes up to which graphs are drawn, that of the file and what lies in its nodes: of more, no browser shows them in
+time."""
 
 LINES = 40
 """Last lines of a log that are told, where nobody says how many."""
@@ -83,7 +85,7 @@ def gather(
         "began": state.started,
         "ended": state.finished,
         "time": state.time,
-        "paused": state.paused,
+        "breaks": story.breaks,
         "folder": str(record.folder.path.absolute()),
         "version": record.first.version,
         "wants_update": state.wants_update,
@@ -117,10 +119,14 @@ class _Story:
         self.words: dict[str, str] = {}
         """Why a person has said that a node is undone, or stays."""
         self.opened: dict[str, float] = {}
+        self.breaks: list[tuple[float, float]] = []
+        """When nobody drove the run: between two engines, or while the machine slept."""
+        self._last = 0.0
         self._ready: dict[str, float] = {}
         self._open: dict[str, dict[str, Any]] = {}
         for event in events:
             self._take(event)
+            self._last = event.time
 
     def _take(self, event: ev.Event) -> None:
         match event:
@@ -139,6 +145,9 @@ class _Story:
                     attempt.update(end=event.time, state="cancelled", reason=event.reason)
             case ev.RunResumed():
                 self._interrupt(event.time)
+                self.breaks.append((self._last, event.time))
+            case ev.RunPaused():
+                self.breaks.append((event.time - event.seconds, event.time))
             case ev.RunPlanned():
                 self.plans.append(event)
             case ev.NodeUndone():
@@ -164,6 +173,7 @@ class _Story:
         attempt.update(
             end=event.time,
             state=_ENDS.get(type(event), "failed"),
+            seconds=event.seconds,
             exit_code=event.exit_code,
             signal=event.signal,
             reason=event.reason,
@@ -214,8 +224,7 @@ def _resources(plan: Plan) -> list[dict[str, Any]]:
     told: list[dict[str, Any]] = [{"name": "slots", "budget": plan.concurrency, "unit": "count"}]
     for name, amount in plan.budget.items():
         if name in asked:
-            unit = "cpu" if name == "cpu" else "bytes" if amount >= 1024 * 1024 else "count"
-            told.append({"name": name, "budget": _in_units(name, amount), "unit": unit})
+            told.append({"name": name, "budget": _in_units(name, amount), "unit": unit_of(name, amount)})
     return told
 
 

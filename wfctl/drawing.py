@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wfctl import history, outline
 from wfctl.budget import DEVICES
 from wfctl.history import Record
 from wfctl.noderun import BAD, FINAL
 from wfctl.plan import DEFAULT_ESTIMATE, Plan, Planned
+from wfctl.quantity import unit_of
 from wfctl.renderers.picture import Picture, PictureEdge, PictureNode
 from wfctl.renderers.reason import brief
 from wfctl.renderers.text import duration, number, plural
@@ -26,8 +27,28 @@ def picture(plan: Plan, record: Record | None = None, *, expand: bool = False, c
     """The picture of a plan, or of a run with its states. What lies in others is folded into them, or with `expand`
     drawn: then the box of what holds others is where these come together. The `critical` path is the plan's own, of a
     run what is told."""
+    return _picture(plan, record, plan.name, outline.outline(plan, expand=expand), critical)
+
+
+def insides(plan: Plan, record: Record, most: int, *, critical: Sequence[str] = ()) -> dict[str, Picture]:
+    """What lies in each node of a run that holds others, as pictures of their own: what holds others again is one box
+    in them. They draw so many nodes together, at most, those further out first: what is too much stays folded."""
+    outlines = outline.insides(plan)
+    found: dict[str, Picture] = {}
+    todo = [name for name, planned in plan.nodes.items() if planned.parent is None]
+    for name in todo:  # grows while it is read
+        if name not in outlines or len(outlines[name].boxes) > most:
+            continue
+        most -= len(outlines[name].boxes)
+        found[name] = _picture(plan, record, name, outlines[name], critical)
+        todo += outlines[name].boxes
+    return found
+
+
+def _picture(
+    plan: Plan, record: Record | None, title: str, found: outline.Outline, critical: Sequence[str]
+) -> Picture:
     path = plan.critical_path if record is None else critical
-    found = outline.outline(plan, expand=expand)
     boxes, arrows = outline.along(plan, found, path) if len(path) > 1 else (set(), set())
     status = record.status() if record else ""
     nodes = []
@@ -49,7 +70,7 @@ def picture(plan: Plan, record: Record | None = None, *, expand: bool = False, c
         PictureEdge(*arrow, kind="file" if by_path else "needs", critical=arrow in arrows)
         for arrow, by_path in found.arrows.items()
     )
-    return Picture(title=plan.name, nodes=tuple(nodes), edges=edges, state=status or None)
+    return Picture(title=title, nodes=tuple(nodes), edges=edges, state=status or None)
 
 
 def undoing(plan: Plan, record: Record | None = None) -> Picture:
@@ -178,9 +199,8 @@ def _resources(forecast: Forecast) -> tuple[Resource, ...]:
     resources = []
     for name, budget in forecast.budget.items():
         if name in wanted:
-            unit: Any = "cpu" if name == "cpu" else "bytes" if budget >= 1024 * 1024 else "count"
             devices = forecast.plan.devices or tuple(map(str, range(int(min(budget, 64)))))
-            resources.append(Resource(name, budget, unit, devices if name == DEVICES else ()))
+            resources.append(Resource(name, budget, unit_of(name, budget), devices if name == DEVICES else ()))
     return tuple(resources)
 
 

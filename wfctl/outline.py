@@ -5,6 +5,7 @@ Knows nothing of states, words and formats."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from wfctl import graph, instances
@@ -33,13 +34,41 @@ def outline(plan: Plan, *, expand: bool = False) -> Outline:
     opened = set(holders) if expand else set()
     while True:
         found = _Folding(plan, opened).outline()
-        before: dict[str, list[str]] = {box: [] for box in found.boxes}
-        for source, target in found.arrows:
-            before[target].append(source)
-        closed = {box for loop in graph.cycles(before) for box in loop} & holders - opened
+        closed = {box for loop in _loops(found) for box in loop} & holders - opened
         if not closed:
             return found
         opened |= closed
+
+
+def insides(plan: Plan) -> dict[str, Outline]:
+    """What lies in each node that holds others, with all folded that lies in that; but where folded boxes would come
+    before and after each other at once."""
+    around: dict[str, tuple[str, ...]] = {}  # all that a node lies in, the outermost first, and the node
+    for name in plan.in_order():  # what is inside comes behind what it is in
+        parent = plan.nodes[name].parent
+        around[name] = (name,) if parent is None else (*around[parent], name)
+    found = {name: Outline(list(one.children), {}, {}) for name, one in plan.nodes.items() if one.children}
+    for name, planned in plan.nodes.items():
+        for holder, box in pairwise(around[name]):
+            found[holder].box_of[name] = box
+        written = set(instances.written(planned.node, planned.scope))
+        for need in planned.needs:
+            holder = ""
+            for one, other in zip(around[need], around[name], strict=False):
+                if one != other:
+                    if holder:
+                        arrows = found[holder].arrows
+                        arrows[one, other] = arrows.get((one, other), True) and need not in written
+                    break
+                holder = one
+    return {holder: inside for holder, inside in found.items() if not _loops(inside)}
+
+
+def _loops(found: Outline) -> list[list[str]]:
+    before: dict[str, list[str]] = {box: [] for box in found.boxes}
+    for source, target in found.arrows:
+        before[target].append(source)
+    return graph.cycles(before)
 
 
 def along(plan: Plan, found: Outline, path: Sequence[str]) -> tuple[set[str], set[Arrow]]:

@@ -5,7 +5,7 @@ Knows nothing of where in a file they stand. Seconds are float, bytes and thousa
 from __future__ import annotations
 
 import re
-from typing import TypeGuard
+from typing import Literal, TypeGuard
 
 _DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in ("d", "h", "m", "s", "ms")))
 _SECONDS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
@@ -26,6 +26,11 @@ LONGEST = 1e10
 
 LARGEST = 10**18
 """Of any resource. Up to here sums and comparisons with floats cannot overflow."""
+
+
+def unit_of(resource: str, budget: float) -> Literal["cpu", "bytes", "count"]:
+    """In what a resource is told, of which there is so much. What there are millions of can only be bytes."""
+    return "cpu" if resource == "cpu" else "bytes" if budget >= 1024 * 1024 else "count"
 
 
 def seconds(value: object) -> float:

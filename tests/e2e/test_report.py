@@ -15,6 +15,9 @@ import pytest
 from tests.conftest import Command
 from tests.e2e.conftest import Flow, Start, Until
 from tests.e2e.test_foreign_text import HOSTILE, flow_of, harmful
+from wfctl import dossier, drawing
+from wfctl.renderers.report import render
+from wfctl.store import Store
 
 DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 
@@ -83,16 +86,18 @@ def test_it_tells_of_each_node_what_became_of_it_and_when(flow: Flow, wfctl: Com
     run, nodes = data["run"], data["nodes"]
     assert run["state"] == "failed"
     assert run["headline"].endswith(": 1 failed, 2 succeeded, 1 skipped")
-    assert run["next"] == [["go on with", f"wfctl resume {run['id']}"]]
+    assert run["next"] == [["once mended", f"wfctl resume {run['id']}"]]
     assert (nodes["a"]["state"], nodes["a"]["about"], nodes["a"]["est"]) == ("succeeded", "says so", 2000)
     assert nodes["a"]["does"] == "run: echo hello"
     assert nodes["a"]["out"] == ["hello", 5, "text"]
     assert nodes["a"]["uses"] == [["memory", 2**30]]
     assert nodes["a"]["why"].startswith("it ran: nothing is kept of it")
     first, second = nodes["again"]["tries"]
-    assert (first[0], first[4], first[5], data["texts"][first[6]]) == (1, "failed", 3, "exit code 3")
+    assert (first[0], first[4], first[6], data["texts"][first[7]]) == (1, "failed", 3, "exit code 3")
     assert (second[0], second[4]) == (2, "succeeded")
-    assert first[1] <= first[2] <= first[3] <= first[8] <= second[2] <= second[3]
+    assert first[1] <= first[2] <= first[3] <= first[9] <= second[2] <= second[3]
+    took = json.loads(wfctl("status", "last", "--json").stdout)["nodes"]["again"]["seconds"]
+    assert second[5] == round(took * 1000)  # as all else says it: without what the engine did before and after
     assert [(log[0], log[3]) for log in nodes["again"]["logs"]] == [(1, "no luck"), (2, "")]
     assert (nodes["bad"]["note"], nodes["bad"]["logs"][0][3]) == ("exit code 4", "the reason")
     assert "start" not in nodes["never"]
@@ -187,6 +192,31 @@ def test_kept_results_items_and_checkpoints_are_told(flow: Flow, wfctl: Command,
     assert any(text.startswith("in ") and "changed" in text for text in texts)
 
 
+def test_what_a_node_holds_is_a_picture_of_its_own_as_far_as_there_is_room(
+    flow: Flow, wfctl: Command, tmp_path: Path
+) -> None:
+    wfctl("run", flow("""
+        nodes:
+          a: {run: "true"}
+          group:
+            needs: [a]
+            nodes:
+              first: {run: "true"}
+              each: {for_each: [x, y, z], run: "true", needs: [first]}
+    """))
+    record, _ = dossier.read(Store(tmp_path / ".wfctl").find_run("last"))
+
+    def drawn(most: int) -> dict[str, list[str]]:
+        return {name: [n.id for n in one.nodes] for name, one in drawing.insides(record.plan, record, most).items()}
+
+    group, items = ["group.first", "group.each"], [f"group.each[{i}]" for i in range(3)]
+    assert drawn(5) == {"group": group, "group.each": items}
+    assert (drawn(4), drawn(1)) == ({"group": group}, {})
+    (edge,) = drawing.insides(record.plan, record, 5)["group"].edges
+    assert (edge.source, edge.target) == ("group.first", "group.each")
+    assert [(one.source, one.target) for one in drawing.picture(record.plan, record).edges] == [("a", "group")]
+
+
 def test_a_run_that_is_under_way_can_be_told_and_what_may_hold_secrets_is_held_back(
     flow: Flow, start: Start, until: Until, wfctl: Command, tmp_path: Path
 ) -> None:
@@ -206,6 +236,10 @@ def test_a_run_that_is_under_way_can_be_told_and_what_may_hold_secrets_is_held_b
     data = report(wfctl)
     assert (data["run"]["state"], data["run"]["end"], data["run"]["live"]) == ("running", None, True)
     assert [data["nodes"][node]["state"] for node in ("done", "a", "b")] == ["succeeded", "running", "waiting"]
+    record, events = dossier.read(Store(tmp_path / ".wfctl").find_run("last"))
+    later = render(dossier.gather(record, events), drawing.picture(record.plan, record), record.state.started + 7200)
+    assert told(later)["run"]["headline"] == "running for 2h 00m so far: 1 running, 1 succeeded, 1 waiting"
+    assert re.search(r"<title>a · run · running(?! · [0-9])", later)  # how long is told as of now, or not at all
     assert data["nodes"]["done"]["logs"][0][3] == "all fine"
     assert "logs" not in data["nodes"]["a"]
     held = '"a" has secrets, so its log is held back until it has ended; set TOKEN'
@@ -244,7 +278,9 @@ def test_a_run_whose_engine_died_says_that_the_end_of_its_nodes_is_not_known(
     assert wfctl("resume", "last").returncode == 0
     data = report(wfctl)
     first, second = data["nodes"]["a"]["tries"]
-    assert data["texts"][first[6]] == "its engine died; when it ended is not known"
+    ((left, taken),) = data["breaks"]  # nobody drove it then
+    assert first[2] <= left < taken == first[3] <= second[2]
+    assert data["texts"][first[7]] == "its engine died; when it ended is not known"
     assert (first[4], second[4]) == ("interrupted", "succeeded")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from wfctl.renderers.report import render
 from wfctl.store import Store
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 ATTACKS = (
     "</script><script>window.ran=1</script>",
@@ -73,6 +74,30 @@ nodes:
     return folder / "r.html"
 
 
+@pytest.fixture(scope="module")
+def stuck(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run that failed deep inside, with a long log, and was undone in part."""
+    folder = tmp_path_factory.mktemp("stuck")
+    (folder / "flow.yaml").write_text("""
+version: 1
+name: trip
+nodes:
+  flight: {run: "true", compensate: [{run: "true"}]}
+  hotel: {run: "true", needs: [flight], compensate: [{run: "echo closed; exit 5"}]}
+  car: {run: "true", needs: [hotel], compensate: [{run: "true"}]}
+  tickets: {for_each: [1, 2], run: "test ${{ item }} = 2", needs: [hotel], collect: {tolerate: 1}}
+  papers:
+    needs: [car, tickets]
+    nodes:
+      photo: {run: "true"}
+      offices: {needs: [photo], nodes: {visa: {run: "seq 1 100; echo the reason >&2; exit 4"}}}
+rollback: {retry: {attempts: 1}}
+""")
+    wfctl(folder, "run", "flow.yaml")
+    wfctl(folder, "report", "last", "-o", "r.html")
+    return folder / "r.html"
+
+
 @pytest.fixture
 def page(browser: Browser, ran: Path) -> Iterator[Page]:
     """The page, opened; at the end nothing of others has run in it, and nothing was asked for beside it."""
@@ -118,6 +143,110 @@ def test_a_script_that_got_in_would_not_run(browser: Browser, ran: Path) -> None
         assert all("Content Security Policy" in one for one in refused)
 
 
+def seen(page: Page, what: Locator) -> bool:
+    """Whether a reader who has touched nothing sees all of it."""
+    box, window = what.bounding_box(), page.viewport_size
+    return box is not None and window is not None and box["y"] + box["height"] < window["height"]
+
+
+def test_who_opens_the_page_of_a_failure_sees_what_failed_why_what_was_undone_and_what_to_type(
+    browser: Browser, stuck: Path
+) -> None:
+    with opened(browser, stuck, viewport={"width": 1280, "height": 800}) as (page, wrong):
+        top = page.locator("#wrong")
+        stories = top.locator(".wrong > p:first-child").all_inner_texts()
+        assert [story[1:] for story in stories] == [
+            "papers.offices.visa exit code 4", "hotel was not undone: exit code 5",
+            "tickets[0] exit code 1; tickets went on without it",
+        ]  # fmt: skip
+        log = top.locator("pre.log").first
+        assert log.inner_text().endswith("100\nthe reason")
+        hidden = log.evaluate("log => log.scrollHeight - log.clientHeight - log.scrollTop")
+        assert hidden < 2  # it stands at its end
+        head = page.locator("header").inner_text()
+        assert "rollback failed" in head
+        assert all(line in head.splitlines() for line in ("undone: car", "waits for what was not undone: flight"))
+        assert "--retry hotel" in head
+        assert seen(page, log)
+        assert seen(page, page.locator("header .cmd").last)
+        assert wrong == []
+
+
+def test_times_are_those_of_the_reader_and_say_so(browser: Browser, ran: Path) -> None:
+    for zone, told in (("Asia/Kolkata", "UTC+05:30"), ("America/St_Johns", "UTC−0[23]:30"), ("UTC", "UTC")):
+        with opened(browser, ran, timezone_id=zone) as (page, _):
+            moment = rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d {told}"
+            moment = moment.replace("+", "[+]")
+            assert re.search(rf"started {moment}, ended {moment} · run ", page.locator("header").inner_text())
+            assert re.search(rf"Made {moment}\.", page.locator("footer").inner_text())
+
+
+UNNAMED = """() => [...document.querySelectorAll("button,input,a,th,pre,aside,section,nav,[tabindex],[role]")]
+    .filter((one) => one.checkVisibility() && !one.closest("[aria-hidden=true]"))
+    .filter((one) => !(one.getAttribute("aria-label") || one.textContent).trim()).map((one) => one.outerHTML)"""
+
+
+def test_by_keys_alone_all_is_reached_seen_and_named(browser: Browser, stuck: Path) -> None:
+    with opened(browser, stuck) as (page, wrong):
+        at = "document.activeElement"
+        reached: set[str] = set()
+        while "rollback" not in reached:
+            page.keyboard.press("Tab")
+            assert page.evaluate(f"{at} !== document.body")  # else all was passed
+            reached.add(page.evaluate(f"{at}.closest('header, nav, section, body').id || {at}.parentElement.className"))
+            seen = f"(s => s.outlineStyle + getComputedStyle({at}.querySelector('rect') || {at}).strokeWidth)"
+            assert page.evaluate(f"{seen}(getComputedStyle({at}))") != "none1px", page.evaluate(f"{at}.outerHTML")
+        assert {"wrong", "graph", "timeline", "nodes"} <= reached
+        assert page.evaluate(UNNAMED) == []
+        page.locator("table.nodes").get_by_role("button", name="hotel").focus()
+        page.keyboard.press("Enter")
+        assert page.get_by_role("complementary", name="hotel").is_visible()
+        assert page.evaluate(f"{at}.tagName") == "ASIDE"
+        assert page.evaluate(UNNAMED) == []
+        page.keyboard.press("Escape")
+        assert page.evaluate(f"{at}.textContent") == "hotel"
+        assert wrong == []
+
+
+def test_on_a_phone_nothing_is_cut_off(browser: Browser, stuck: Path) -> None:
+    with opened(browser, stuck, viewport={"width": 400, "height": 800}, has_touch=True) as (page, wrong):
+        assert page.evaluate("document.documentElement.scrollWidth") == 400
+        page.locator("nav.bar").get_by_role("link", name="Timeline").tap()
+        page.locator("table.nodes").get_by_role("button", name="hotel").tap()
+        panel = page.locator("aside")
+        assert panel.evaluate("panel => panel.scrollWidth - panel.clientWidth") == 0
+        page.keyboard.press("Escape")
+        view = page.locator(".wf-view:visible")
+        view.scroll_into_view_if_needed()
+        touch = "view => getComputedStyle(view).touchAction"
+        assert view.evaluate(touch) == "pan-y"  # who only scrolls by is not caught
+        view.focus()
+        assert view.evaluate(touch) == "none"
+        width = "view => view.querySelector('svg').viewBox.baseVal.width"
+        before = view.evaluate(width)
+        view.evaluate("""view => {
+            const { x, y } = view.getBoundingClientRect();
+            const finger = (type, pointerId, at) => view.dispatchEvent(
+                new PointerEvent(type, { pointerId, clientX: x + at, clientY: y + 50, bubbles: true }));
+            finger("pointerdown", 1, 100); finger("pointerdown", 2, 150);
+            finger("pointermove", 2, 160); finger("pointermove", 2, 220);
+            finger("pointerup", 1, 100); finger("pointerup", 2, 220);
+        }""")
+        assert view.evaluate(width) == pytest.approx(before / 2, rel=0.01)  # 120 pixels apart, 60 before
+        assert wrong == []
+
+
+def test_without_its_script_the_page_still_tells_what_failed(browser: Browser, stuck: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(stuck.as_uri())
+    told = page.locator("body").inner_text()
+    assert "rollback failed after" in told
+    assert "papers.offices.visa: exit code 4" in told
+    assert "--retry hotel" in told
+    context.close()
+
+
 def test_the_search_and_the_states_choose_what_is_shown(page: Page) -> None:
     assert len(rows(page)) == 59
     page.keyboard.press("/")
@@ -160,7 +289,7 @@ def test_a_node_is_opened_by_mouse_and_keys_and_has_an_address(page: Page) -> No
 
 def test_the_graph_shows_what_is_chosen_and_what_is_searched(page: Page) -> None:
     graph, panel = page.locator("#graph"), page.locator("aside")
-    boxes = graph.locator("svg .n")
+    boxes = graph.locator(".n:visible")
     assert boxes.count() == 58
     graph.locator(".n[data-node=fails]").click()
     assert panel.locator("h2").inner_text() == "fails"
@@ -169,13 +298,46 @@ def test_the_graph_shows_what_is_chosen_and_what_is_searched(page: Page) -> None
     assert panel.is_hidden()
     assert graph.locator(".n.on").count() == 0
     page.locator("table.nodes").get_by_role("button", name="each[", exact=False).click()
-    assert graph.locator(".n.it").get_attribute("data-node") == "each"  # what it lies in
+    assert graph.locator(".n.it:visible").get_attribute("data-node") == f"each[{ATTACKS[1]}]"  # on a level of its own
     page.keyboard.press("Escape")
+    graph.get_by_role("navigation").get_by_role("button").first.click()
     page.keyboard.press("/")
     page.keyboard.type("step-4")
-    assert graph.locator(".n.on").count() == 11
+    assert graph.locator(".n.on:visible").count() == 11
     page.keyboard.press("Enter")
     assert panel.locator("h2").inner_text() == "step-4"
+
+
+def test_what_lies_in_a_box_of_the_graph_is_opened_and_left_again(browser: Browser, stuck: Path) -> None:
+    with opened(browser, stuck) as (page, wrong):
+        graph, panel = page.locator("#graph"), page.locator("aside")
+
+        def drawn(which: str = ".n") -> list[str]:
+            boxes = graph.locator(f"{which}:visible").all()
+            return [box.get_attribute("data-node") or "" for box in boxes]
+
+        graph.scroll_into_view_if_needed()
+        graph.locator(".n[data-node=papers] .into").click()
+        assert panel.is_hidden()
+        assert drawn() == ["papers.photo", "papers.offices"]
+        assert graph.locator(".e:visible path").count() == 1
+        graph.locator(".n[data-node='papers.offices']").focus()
+        page.keyboard.press("o")
+        assert drawn() == ["papers.offices.visa"]
+        assert graph.get_by_role("navigation").inner_text().split() == ["trip", "›", "papers", "›", "papers.offices"]
+        page.keyboard.press("u")
+        page.keyboard.press("u")
+        assert set(drawn()) == {"flight", "hotel", "car", "tickets", "papers"}
+        page.keyboard.press("/")
+        page.keyboard.type("visa")
+        assert drawn(".n.on") == ["papers"]  # what holds what is found
+        page.locator("table.nodes").get_by_role("button", name="papers.offices.visa").click()
+        assert drawn(".n.it") == ["papers.offices.visa"]
+        panel.get_by_role("button", name="papers.offices", exact=True).click()
+        panel.get_by_role("button", name="look inside").click()
+        assert panel.is_hidden()
+        assert drawn() == ["papers.offices.visa"]
+        assert wrong == []
 
 
 def test_the_timeline_is_drawn_by_node_and_by_resource_and_zoomed(page: Page) -> None:
@@ -190,6 +352,24 @@ def test_the_timeline_is_drawn_by_node_and_by_resource_and_zoomed(page: Page) ->
     for _ in range(4):
         timeline.get_by_role("button", name="nearer").click()
     assert (timeline.locator("svg text.soft").first.text_content(), timeline.locator("rect.plan").count()) != before
+
+
+def test_hours_in_which_nobody_drove_the_run_are_no_part_of_its_timeline(
+    browser: Browser, stuck: Path, tmp_path: Path
+) -> None:
+    told = dossier.gather(*dossier.read(Store(stuck.parent / ".wfctl").find_run("last")))
+    last, hour = told["nodes"]["papers.offices.visa"]["attempts"][-1], 3600
+    told["breaks"] = [[last["start"] - 0.001, last["start"] - 0.001 + hour]]
+    last.update(ready=last["start"] + hour, start=last["start"] + hour, end=last["end"] + hour)
+    told["ended"] += hour
+    (tmp_path / "r.html").write_text(render(told))
+    with opened(browser, tmp_path / "r.html") as (page, wrong):
+        timeline = page.locator("#timeline")
+        assert re.search(r"took 0\.\d\ds", timeline.inner_text())
+        assert timeline.locator(".idle title").text_content() == "nobody drove the run for 1h 00m"
+        assert timeline.locator("rect.did.bad").first.is_visible()
+        assert "more nodes than a browser can draw" in page.locator("#graph").inner_text()  # no picture was given
+        assert wrong == []
 
 
 def test_light_and_dark_are_as_the_system_has_it_or_as_one_chooses(browser: Browser, ran: Path) -> None:
@@ -234,4 +414,9 @@ def test_a_page_of_5000_nodes_is_below_5_mb_and_works_as_a_small_one_does(
         assert rows(page) == ["node-4999"]
         page.keyboard.press("Enter")
         assert page.locator("#graph .n.it[data-node=node-4999]").is_visible()
+        drawn = "[...document.querySelectorAll('#graph svg *')].filter(one => one.checkVisibility()).length"
+        assert 0 < page.evaluate(drawn) < 2000  # only what can be seen: to move took a third of a second else
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="all of it").first.click()
+        page.wait_for_function("document.querySelectorAll('#graph .off').length === 0")
         assert wrong == []

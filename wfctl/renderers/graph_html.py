@@ -7,8 +7,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from wfctl.renderers import graph_explorer, graph_svg
-from wfctl.renderers.content_policy import content_policy
+from wfctl.renderers import content_policy, graph_explorer, graph_svg
 from wfctl.renderers.picture import Picture
 from wfctl.renderers.text import look, plural, safe, state_word
 
@@ -29,7 +28,7 @@ def render(picture: Picture, *, width: int = 80, color: bool = False, unicode: b
         (
             "<!DOCTYPE html>",
             '<html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{content_policy(rules, script)}">',
+            content_policy.element(rules, script),
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="referrer" content="no-referrer">',
             f"<title>{title}</title><style>{rules}</style></head><body>",

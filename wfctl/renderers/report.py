@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from wfctl.renderers import graph_explorer, graph_svg, reason
+from wfctl.renderers import content_policy, graph_explorer, graph_svg, reason
 from wfctl.renderers.advice import Advice
-from wfctl.renderers.content_policy import content_policy
 from wfctl.renderers.picture import Picture
 from wfctl.renderers.plain import because, counted
 from wfctl.renderers.text import LOOKS, duration, look, plural, safe, state_word
@@ -24,6 +23,7 @@ _PARTS = Path(__file__).with_name("page")
 _COLORS = re.compile("\x1b\\[[0-9;:]*m")
 
 _GOES_ON = ("failed", "interrupted", "waiting_input", "committing", "rollback_failed", "rolled_back")
+_BAD = ("failed", "timed_out", "undo_failed")
 _LIVE = ("running", "rolling_back", "restarting")
 
 ORDER = (
@@ -33,9 +33,20 @@ ORDER = (
 """States, what wants attention first."""
 
 
-def render(dossier: Mapping[str, Any], picture: Picture | None = None, made: float | None = None) -> str:
-    """The page of a run. `picture` is its graph; `made` is now, in seconds since the epoch."""
-    graph = graph_svg.drawing(picture) if picture is not None else ""
+def render(
+    dossier: Mapping[str, Any],
+    picture: Picture | None = None,
+    made: float | None = None,
+    insides: Mapping[str, Picture] | None = None,
+) -> str:
+    """The page of a run. `picture` is its graph, `insides` are those of what its boxes hold, by node; `made` is now, in
+    seconds since the epoch."""
+    place = {name: i for i, name in enumerate(dossier["nodes"])}
+    levels = {} if picture is None else {-1: picture} | {place[name]: one for name, one in (insides or {}).items()}
+    graphs = (
+        f'<div class="level" data-of="{of}" hidden>{graph_svg.drawing(one)}</div>\n'
+        for of, one in levels.items()
+    )
     rules = graph_svg.style([":root[data-theme=dark]"]) + graph_explorer.style()
     style = rules + (_PARTS / "report.css").read_text("utf-8")
     script = graph_explorer.script() + (_PARTS / "report.js").read_text("utf-8")
@@ -44,17 +55,25 @@ def render(dossier: Mapping[str, Any], picture: Picture | None = None, made: flo
     return "".join(
         (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
-            f'<meta http-equiv="Content-Security-Policy" content="{content_policy(style, script)}">\n',
+            content_policy.element(style, script) + "\n",
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n',
             f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n",
-            f'<noscript><p class="note">{html.escape(title)}. {html.escape(_headline(dossier))}. ',
-            "To see more, let this page run the script that is in it.</p></noscript>\n",
-            f'<div id="picture" hidden>{graph}</div>\n',
-            f'<script type="application/json" id="data">{_inert(_data(dossier, picture, made))}</script>\n',
+            f"<noscript>{_unscripted(dossier, title, made)}</noscript>\n",
+            *graphs,
+            f'<script type="application/json" id="data">{_inert(_data(dossier, made))}</script>\n',
             f"<script>{script}</script>\n</body>\n</html>\n",
         )
     )
+
+
+def _unscripted(dossier: Mapping[str, Any], title: str, made: float | None) -> str:
+    """What is there to read where no script may run, as in the viewers of some CI servers."""
+    bad = [(name, node) for name, node in dossier["nodes"].items() if node["state"] in _BAD]
+    failed = [safe(f"{name}: {_note(node) or state_word(node['state'])}") for name, node in bad[:20]]
+    lines = [f"{word}: {command}" for word, command in _next(dossier)]
+    told = [_headline(dossier, made), *failed, *lines, "to see all of it, let this page run the script that is in it"]
+    return f"<h1>{html.escape(title)}</h1>" + "".join(f"<p>{html.escape(line)}</p>" for line in told)
 
 
 def _inert(data: object) -> str:
@@ -81,7 +100,7 @@ class _Texts:
         return place
 
 
-def _data(dossier: Mapping[str, Any], picture: Picture | None, made: float | None) -> dict[str, Any]:
+def _data(dossier: Mapping[str, Any], made: float | None) -> dict[str, Any]:
     texts = _Texts()
     began = dossier["began"]
     place = {name: i for i, name in enumerate(dossier["nodes"])}
@@ -107,7 +126,7 @@ def _data(dossier: Mapping[str, Any], picture: Picture | None, made: float | Non
         "order": list(ORDER),
         "resources": [{**one, "name": safe(one["name"])} for one in dossier["resources"]],
         "planned": {"from": planned["from"], "note": _of_the_plan(planned)},
-        "graph": _of_the_graph(picture, len(nodes)) if picture is not None else "",
+        "breaks": [[at(begin), at(end)] for begin, end in dossier["breaks"]],
         "plans": [[at(one["time"]), one["reason"]] for one in dossier["plans"]],
         "nodes": nodes,
         "rollback": _rollback(dossier, place, at),
@@ -134,11 +153,6 @@ def _color(state: str) -> str:
     return "mute"
 
 
-def _of_the_graph(picture: Picture, total: int) -> str:
-    boxes = len(picture.nodes)
-    if boxes == total:
-        return plural(total, "node")
-    return f"{plural(boxes, 'box', 'boxes')} for {plural(total, 'node')}: what lies in another is folded into it"
 
 
 # -- the run
@@ -153,7 +167,7 @@ def _run(dossier: Mapping[str, Any], at: Any, made: float | None) -> dict[str, A
         "folder": safe(dossier["folder"]),
         "state": dossier["state"],
         "live": dossier["state"] in _LIVE,
-        "headline": _headline(dossier),
+        "headline": _headline(dossier, made),
         "error": safe(dossier["error"] or "", lines=True),
         "began": round(dossier["began"] * 1000),
         "end": at(dossier["ended"]),
@@ -182,11 +196,11 @@ def _counts(dossier: Mapping[str, Any]) -> dict[str, int]:
     return counts
 
 
-def _headline(dossier: Mapping[str, Any]) -> str:
-    """How the run stands, in one sentence."""
+def _headline(dossier: Mapping[str, Any], made: float | None) -> str:
+    """How the run stands, in one sentence; one that is under way, as of now."""
     state, counts = dossier["state"], _counts(dossier)
-    end = dossier["ended"] if dossier["ended"] is not None else dossier["time"]
-    took = duration(max(0.0, end - dossier["began"]))
+    last = made if made is not None and state in _LIVE else dossier["time"]
+    took = duration(max(0.0, (dossier["ended"] or last) - dossier["began"]))
     told = ", ".join(counted(counts, [*ORDER, *(word for word in counts if word not in ORDER)]))
     when = f"for {took} so far" if state in _LIVE else f"after {took}"
     return f"{state_word(state)} {when}: {told or plural(0, 'node')}"
@@ -203,11 +217,16 @@ def _next(dossier: Mapping[str, Any]) -> Iterator[list[str]]:
         yield ["once mended", safe(advice.retry_undo(run, stuck[0]))]
         yield ["or by hand", safe(advice.undone_by_hand(run, stuck[0]))]
     elif state in _GOES_ON and not (asked and state == "running"):
-        yield ["then" if asked else "go on with", advice.resume(run, dossier["wants_update"])]
+        word = "then" if asked else "once mended" if _failed(dossier) else "go on with"
+        yield [word, advice.resume(run, dossier["wants_update"])]
     elif state in _LIVE and not asked:
         yield ["watch it with", advice.command("logs", run, "-f")]
     elif state == "succeeded" and dossier["outputs"]:
         yield ["print its outputs with", advice.command("output", run)]
+
+
+def _failed(dossier: Mapping[str, Any]) -> bool:
+    return any(node["state"] in _BAD and not node["tolerated"] for node in dossier["nodes"].values())
 
 
 def _of_the_plan(planned: Mapping[str, Any]) -> str:
@@ -320,13 +339,16 @@ def _node(name: str, node: Mapping[str, Any], place: Mapping[str, int], at: Any,
 
 
 def _attempt(one: Mapping[str, Any], at: Any, texts: _Texts) -> list[Any]:
-    """Number, ready, start, end, state, exit code, what is to be said, devices, when it is tried again."""
+    """Number, ready, start, end, state, how long its work took, exit code, what is to be said, devices, and when it is
+    tried again."""
+    seconds = one.get("seconds")
     reason = "its engine died; when it ended is not known" if one.get("reason") == "engine_died" else ""
     said = one.get("error") or reason or (because(one["reason"]) if one["state"] == "cancelled" else "")
     devices = " ".join(map(safe, one["devices"]))
     told: list[Any] = [
-        one["n"], at(one["ready"]), at(one["start"]), at(one.get("end")), one["state"], one.get("exit_code"),
-        texts.of(said, lines=True) or None, devices or None, at(one.get("again")),
+        one["n"], at(one["ready"]), at(one["start"]), at(one.get("end")), one["state"],
+        None if seconds is None else round(seconds * 1000), one.get("exit_code"), texts.of(said, lines=True) or None,
+        devices or None, at(one.get("again")),
     ]  # fmt: skip
     while told[-1] is None:
         told.pop()

@@ -1,4 +1,4 @@
-function exploreGraph(view, picked) {
+function exploreGraph(view, picked, first) {
   "use strict";
   const svg = view.querySelector("svg.wf"), nodes = [...svg.querySelectorAll(".n")], paths = [...svg.querySelectorAll(".e path")];
   const base = svg.viewBox.baseVal, W = base.width, H = base.height;
@@ -23,8 +23,9 @@ function exploreGraph(view, picked) {
   const begin = () => {                     // all of it, if it can be read then; else its beginning
     const [w, h] = size(), whole = Math.min(w / W, h / H, 1.25);
     if (whole > 0.45) return fit();
+    if (number.has(first)) return go(number.get(first));
     const k = Math.max(whole, Math.min(0.8, h / H > 0.45 ? h / H : 0.8));
-    fill(k, Math.min(W / 2, w / k / 2), H * k > h ? middle(k) : H / 2);
+    fill(k, Math.min(W / 2, w / k / 2), H * k <= h ? H / 2 : paths.length ? middle(k) : h / k / 2);
   };
   const spot = (i) => {
     const [x, y] = nodes[i].getAttribute("transform").match(/\d+/g).map(Number), r = nodes[i].querySelector("rect");
@@ -58,7 +59,8 @@ function exploreGraph(view, picked) {
     light(new Set([i, ...up, ...down]), lines, i);
     picked && picked(nodes[i].dataset.node, nodes[i].querySelector("title").textContent, up.size, down.size);
   };
-  const go = (i) => { const [x, y] = spot(i); fill(Math.max(scale(), 0.8), x, y); };
+  const go = (i, covered = 0) => { const [x, y] = spot(i), k = Math.max(scale(), 0.8); fill(k, x + covered / k / 2, y); };
+  const mark = (ids) => { at = -1; found = []; turn = -1; light(ids && new Set(nodes.flatMap((node, i) => ids.has(node.dataset.node) ? [i] : [])), new Set(), -1); };
   const find = (words) => {
     words = words.trim().toLowerCase(); at = -1; turn = -1;
     found = words ? names.flatMap((name, i) => name.includes(words) ? [i] : []) : [];
@@ -103,5 +105,5 @@ function exploreGraph(view, picked) {
   view.tabIndex = 0; svg.setAttribute("role", "group");
   for (const node of nodes) { node.setAttribute("tabindex", "0"); node.setAttribute("role", "button"); }
   begin();
-  return { zoom, fit, find, next, press, pick: (id) => { const i = number.get(id) ?? -1; choose(i); if (i >= 0) go(i); return i >= 0; } };
+  return { zoom, fit, find, next, mark, press, pick: (id, covered) => { const i = number.get(id) ?? -1; choose(i); if (i >= 0) go(i, covered); return i >= 0; } };
 }

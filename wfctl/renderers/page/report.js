@@ -5,7 +5,7 @@
   const { run, nodes, texts, looks } = data;
   const text = (place) => texts[place || 0];
   const SVG = "http://www.w3.org/2000/svg";
-  const CHUNK = 200, PRINTED = 2000, ROWS = 60, LANES = 48, BAD = ["failed", "timed_out", "undo_failed"];
+  const CHUNK = 200, PRINTED = 2000, ROWS = 60, UNDOS = 300, LANES = 48, BAD = ["failed", "timed_out", "undo_failed"];
 
   // -- what everything is made of: text is set as text, and never read as anything else
 
@@ -50,7 +50,8 @@
     const date = new Date(run.began + ms), two = (n, size = 2) => String(n).padStart(size, "0");
     const time = two(date.getHours()) + ":" + two(date.getMinutes()) + ":" + two(date.getSeconds());
     if (!full) return time + "." + two(date.getMilliseconds(), 3);
-    return date.getFullYear() + "-" + two(date.getMonth() + 1) + "-" + two(date.getDate()) + " " + time;
+    const off = -date.getTimezoneOffset(), zone = "UTC" + (off ? (off < 0 ? "−" : "+") + two(Math.floor(Math.abs(off) / 60)) + ":" + two(Math.abs(off) % 60) : "");
+    return date.getFullYear() + "-" + two(date.getMonth() + 1) + "-" + two(date.getDate()) + " " + time + " " + zone;
   }
   const word = (state) => state.replaceAll("_", " ");
   const look = (state) => looks[state] || ["·", "mute"];
@@ -73,19 +74,21 @@
 
   // -- what is worked out once
 
-  const now = run.end ?? run.last;
+  const now = run.end ?? (run.live && run.made !== null ? run.made - run.began : run.last);
+  // A night before a resume is no time that the run took, and would leave no room in the timeline for what ran.
+  const driven = (at) => at - data.breaks.reduce((sum, [from, to]) => sum + Math.max(0, Math.min(at, to) - from), 0);
+  const between = (from, to) => driven(to) - driven(from);
+  const lasted = (one) => one[5] ?? (one[2] === null || (one[3] === null && one[4] !== "running") ? null : between(one[2], one[3] ?? now));
   for (const [place, node] of nodes.entries()) {
     node.i = place;
-    node.tries = (node.tries || []).map((one) => Array.from({ length: 9 }, (_, i) => one[i] ?? null));
+    node.tries = (node.tries || []).map((one) => Array.from({ length: 10 }, (_, i) => one[i] ?? null));
     const last = node.tries.at(-1);
     node.start = node.start ?? (last ? last[2] : null);
-    const end = last ? last[3] ?? (last[4] === "running" ? now : null) : node.end ?? null;
-    const from = last ? last[2] : node.start ?? null;
-    node.took = end !== null && from !== null && (last || node.children) ? end - from : null;
-    const waits = node.tries.filter((one) => one[1] !== null && one[2] !== null).map((one) => Math.max(0, one[2] - one[1]));
+    node.took = last ? lasted(last) : node.children && node.start !== null && node.end !== undefined ? between(node.start, node.end) : null;
+    const waits = node.tries.filter((one) => one[1] !== null && one[2] !== null).map((one) => Math.max(0, between(one[1], one[2])));
     node.queue = waits.length ? waits.reduce((a, b) => a + b) : null;
     node.ratio = node.est && node.took !== null && !node.children && node.state !== "cached" ? node.took / node.est : null;
-    node.find = [node.id, text(node.kind), text(node.note), text(node.does), word(node.state)].join("\n").toLowerCase();
+    node.find = [node.id, text(node.kind), text(node.note), text(node.does), word(node.state), ...(node.uses || []).map(([name]) => name)].join("\n").toLowerCase();
     node.feeds = [];
   }
   for (const node of nodes) for (const need of node.needs || []) nodes[need].feeds.push(node.i);
@@ -93,6 +96,15 @@
   for (const node of nodes) counts.set(node.state, (counts.get(node.state) || 0) + 1);
   const states = [...data.order.filter((state) => counts.has(state)), ...[...counts.keys()].filter((state) => !data.order.includes(state))];
   const wrong = nodes.filter((node) => BAD.includes(node.state) && !(node.children && nodes.some((one) => one.parent === node.i && BAD.includes(one.state))));
+  const failedAt = (node) => node.state === "undo_failed" ? Infinity : node.tries.at(-1)?.[3] ?? node.end ?? now;
+  const excuse = (node) => {  // what lies around it, and went on without it
+    for (let one = nodes[node.parent]; one; one = nodes[one.parent]) if (["succeeded", "tolerated", "undone"].includes(one.state)) return one;
+    return null;
+  };
+  const innocent = (node) => Number(excuse(node) !== null);
+  wrong.sort((a, b) => innocent(a) - innocent(b) || failedAt(a) - failedAt(b) || a.i - b.i);  // what failed first is what it began with
+  const undoneAt = (step) => nodes[step.node]?.undone?.at(-1)[2] ?? Infinity;
+  const undos = [...data.rollback?.steps || []].sort((a, b) => undoneAt(a) - undoneAt(b) || 0);  // as it went, not as it was planned
 
   const view = { text: "", states: new Set(), sort: "order", down: false, chosen: null, shown: [] };
   const listeners = [];
@@ -101,18 +113,6 @@
   // -- the head
 
   function head() {
-    const facts = [
-      ["started", clock(0, true)],
-      [run.live ? "last heard of" : "ended", clock(now, true)],
-      ["run", run.id],
-      ["workflow file", run.file],
-      run.exit === null ? null : ["exit code", run.exit],
-      ["nodes", number(nodes.length)],
-      ["policy", run.policy],
-      run.params.length ? ["params", run.params.map(([name, value]) => name + "=" + value).join(", ")] : null,
-      run.outputs.length ? ["outputs", run.outputs.map(([name, value]) => name + " = " + value).join("\n")] : null,
-      run.transactions.length ? ["prepared transactions", run.transactions.join(", ")] : null,
-    ].filter(Boolean);
     const share = el("div", { class: "share", role: "img", "aria-label": run.headline });
     const chips = el("div", { class: "chips", role: "group", "aria-label": "show only nodes in these states" });
     for (const state of states) {
@@ -126,13 +126,29 @@
       listeners.push(() => chip.setAttribute("aria-pressed", view.states.has(state)));
       chips.append(chip);
     }
+    const ended = run.end !== null ? ["ended", run.end] : run.live ? ["written", now] : ["last heard of", now];
     return el("header", {},
       el("div", { class: "title" }, el("span", { class: "badge " + look(run.state)[1] }, look(run.state)[0] + " " + word(run.state)), el("h1", {}, run.workflow)),
       el("p", { class: "headline" }, run.headline),
+      undoing(),
       run.error ? el("p", { class: "error" }, run.error) : null,
       run.next.length ? el("div", { class: "next" }, run.next.map(([what, line]) => [el("span", { class: "soft" }, what), command(line)])) : null,
       share, chips,
-      el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))));
+      el("p", { class: "note" }, "started " + clock(0, true) + ", " + ended[0] + " " + clock(ended[1], true) + " · run " + run.id + (run.exit === null ? "" : " · exit code " + run.exit)),
+      run.outputs.length ? pairs(run.outputs) : null);
+  }
+  const tally = (some_) => states.map((state) => [state, some_.filter((node) => node.state === state).length]).filter(([, count_]) => count_).map(([state, count_]) => number(count_) + " " + word(state)).join(", ");
+  const pairs = (told) => el("dl", { class: "pairs" }, told.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+  function undoing() {  // in a few words; the whole story has a part of its own
+    const told = data.rollback;
+    if (!told || !told.steps) return null;
+    const of = (state) => undos.filter((step) => step.state === state && step.node >= 0 && step.how !== "skip").map((step) => step.node);
+    const lines = [["undone", of("undone")], ["being undone", of("undoing")], ["waits for what was not undone", told.blocked], ["stays, for the point of no return was passed", told.kept_by_pivot]].filter(([, places]) => places.length);
+    return lines.length ? el("p", { class: "undone" }, lines.map(([label, places]) => el("span", {}, el("span", { class: "soft" }, label + ": "), some(places))), el("a", { href: "#rollback" }, "how")) : null;
+  }
+  function about() {
+    const facts = [["workflow file", run.file], ["folder of the run", run.folder], ["policy", run.policy], ["nodes", number(nodes.length)], ["prepared transactions", run.transactions.join("\n")]].filter(([, value]) => value);
+    return section("about", "Run", el("div", { class: "head" }, el("h2", {}, "Run")), pairs(facts), run.params.length ? [el("h3", {}, "Params"), pairs(run.params)] : null);
   }
 
   function bar(sections) {
@@ -140,7 +156,7 @@
       oninput: () => { view.text = search.value.trim().toLowerCase(); changed(); } });
     const lamp = el("button", { type: "button", class: "btn", id: "theme", "aria-label": "light or dark", onclick: turn }, "◐");
     return el("nav", { class: "bar", "aria-label": "parts of the page" }, el("div", {},
-      sections.map((one) => el("a", { href: "#" + one.id }, one.getAttribute("aria-label"))),
+      el("div", { class: "links" }, sections.map((one) => el("a", { href: "#" + one.id }, one.getAttribute("aria-label")))),
       el("span", { class: "push" }, search, lamp, el("button", { type: "button", class: "btn", "aria-label": "keys", onclick: () => keys.showModal() }, "?"))));
   }
   const root = document.documentElement, night = matchMedia("(prefers-color-scheme: dark)");
@@ -155,117 +171,181 @@
 
   // -- what went wrong
 
+  const scroller = (label, shown, end) => el("pre", { class: end ? "log end" : "log", tabindex: "0", role: "region", "aria-label": label }, shown);
+  function toEnds(parent) {  // what is last in a log says most; so it is what is seen of it
+    for (const made of parent.querySelectorAll("pre.end")) made.scrollTop = made.scrollHeight;
+  }
   function log(one) {
     const [, name, size, end, cut] = one;
     if (!size) return null;
-    return [el("p", { class: "note" }, name + (cut ? ": its end, of " + amount(size, "bytes") : "")), el("pre", { class: "log", tabindex: "0" }, end)];
+    return [el("p", { class: "note" }, name + (cut ? ": its end, of " + amount(size, "bytes") : "")), scroller("log " + name, end, true)];
   }
-  function failures() {
-    if (!wrong.length) return null;
-    const told = wrong.slice(0, 20).map((node) => {
-      const end = (node.logs || []).at(-1);
-      return el("div", { class: "wrong " + look(node.state)[1] },
-        el("p", {}, mark(node.state), el("strong", {}, named(node.i)), "  " + (text(node.note) || word(node.state)),
-          node.tries.length > 1 ? el("span", { class: "soft" }, " after " + plural(node.tries.length, "attempt")) : ""),
-        end && end[3] ? el("pre", { class: "log", tabindex: "0" }, end[3]) : null,
-        node.held ? el("p", { class: "note" }, text(node.held)) : null,
-        end && !end[2] ? el("p", { class: "note" }, "it wrote nothing") : node.tries.length ? el("p", { class: "note" }, "whole log: ", el("code", {}, "wfctl logs " + run.id + " " + quoted(node.id))) : null);
-    });
-    const title = run.state === "succeeded" ? "What failed, and was tolerated" : "What went wrong";
-    return section("wrong", title, el("div", { class: "head" }, el("h2", {}, title), el("span", { class: "count" }, plural(wrong.length, "node"))),
-      told, wrong.length > 20 ? el("p", { class: "note" }, "and " + number(wrong.length - 20) + " more: choose a state above to see them in the table") : null);
+  function story(node) {
+    const end = (node.logs || []).at(-1);
+    return el("div", { class: "wrong " + look(node.state)[1] },
+      el("p", {}, mark(node.state), el("strong", {}, named(node.i)), " " + (text(node.note) || word(node.state)),
+        node.tries.length > 1 ? el("span", { class: "soft" }, " after " + plural(node.tries.length, "attempt")) : "",
+        BAD.includes(node.state) && excuse(node) ? el("span", { class: "soft" }, "; ", named(excuse(node).i), " went on without it") : "",
+        node.state === "running" && node.took !== null ? el("span", { class: "soft" }, " for " + duration(node.took)) : ""),
+      node.does ? el("p", { class: "note" }, el("code", {}, text(node.does))) : null,
+      end && end[3] ? scroller("end of the log of " + node.id, end[3], true) : null,
+      node.held ? el("p", { class: "note" }, text(node.held)) : null,
+      end && !end[2] ? el("p", { class: "note" }, "it wrote nothing") : node.tries.length && text(node.kind) !== "ask" ? el("p", { class: "note" }, "whole log: ", el("code", {}, "wfctl logs " + run.id + " " + quoted(node.id))) : null);
+  }
+  function attention() {
+    const first = [["What went wrong", wrong], ["What waits for an answer", nodes.filter((node) => node.state === "waiting_input")],
+      ["What was interrupted", nodes.filter((node) => node.state === "interrupted" && !node.children)], ["What is running", nodes.filter((node) => ["running", "retrying", "undoing"].includes(node.state) && !node.children)]].filter(([, found]) => found.length);
+    if (!first.length) return null;
+    const title = run.state === "succeeded" && wrong.length ? "What failed, and was tolerated" : first[0][0];
+    const told = first.flatMap(([, found]) => found);
+    return section("wrong", title, el("div", { class: "head" }, el("h2", {}, title), el("span", { class: "count" }, plural(told.length, "node"))),
+      told.slice(0, 20).map(story), told.length > 20 ? el("p", { class: "note" }, "and " + number(told.length - 20) + " more: choose a state above to see them in the table") : null);
   }
 
-  // -- the graph
+  // -- the graph: the nodes of the file, and for each that holds others a level of its own
 
   const FEW = 60, MANY = 800;
-  let walker = null, walking = false;
+  const levels = new Map([...document.querySelectorAll(".level")].map((made) => [Number(made.dataset.of), { frame: made, svg: made.querySelector("svg"), walker: null }]));
+  const path = el("nav", { class: "path", "aria-label": "where in the graph" }), stage = el("div", {}), drawn = el("span", { class: "count" });
+  let level = -1, looked = false, walking = false;
+  const outer = (node) => node.parent ?? -1;
+  const walker = () => levels.get(level)?.walker;
+  function standsFor(node, place_) {  // the box that shows a node on a level: it, or what it lies in
+    while (node && outer(node) !== place_) node = nodes[node.parent];
+    return node;
+  }
 
   function graph() {
-    const picture = document.getElementById("picture");
-    if (!picture.firstElementChild) return null;
-    const view_ = el("div", { class: "wf-view" }, picture);  // it has its place from the start, and is drawn when it is looked at
+    if (!levels.size) return section("graph", "Graph", el("div", { class: "head" }, el("h2", {}, "Graph")), el("p", { class: "note" }, "There are more nodes than a browser can draw. A part of them: "), el("p", { class: "next" }, command("wfctl graph " + run.id + " --focus NODE --depth 2")));
     const button = (label, sign, what) => el("button", { type: "button", class: "btn", "aria-label": label, onclick: what }, sign);
-    view_.style.height = "min(62vh, 34rem, " + Math.max(140, Math.round(picture.querySelector("svg").height.baseVal.value * 1.25)) + "px)";
-    const around = el("div", {}, view_);
-    around.addEventListener("wheel", (event) => {  // who only scrolls by is not to be caught
-      if (!event.ctrlKey && !event.metaKey && !event.shiftKey && !view_.contains(document.activeElement)) event.stopPropagation();
+    for (const { frame, svg } of levels.values()) {  // each has its place from the start, and is drawn when it is looked at
+      frame.classList.add("wf-view");
+      frame.style.height = "min(62vh, 34rem, " + Math.max(140, Math.round(svg.height.baseVal.value * 1.25)) + "px)";
+      svg.classList.add("unseen");
+      stage.append(frame);
+    }
+    stage.addEventListener("wheel", (event) => {  // who only scrolls by is not to be caught
+      if (!event.ctrlKey && !event.metaKey && !event.shiftKey && !stage.contains(document.activeElement)) event.stopPropagation();
     }, { capture: true, passive: true });
-    return section("graph", "Graph", el("div", { class: "head" }, el("h2", {}, "Graph"), el("span", { class: "count" }, data.graph),
-      el("span", { class: "push" }, button("nearer", "+", () => walker.zoom(1.3)), button("farther", "−", () => walker.zoom(1 / 1.3)), button("all of it", "all", () => walker.fit()))),
-      around, el("p", { class: "note" }, "Thick: the critical path of the plan. Drag to move; ctrl and the wheel, or + and −, zoom; a click on a node shows what is before and after it."));
+    enter(-1);
+    return section("graph", "Graph", el("div", { class: "head" }, el("h2", {}, "Graph"), drawn,
+      el("span", { class: "push" }, button("nearer", "+", () => walker().zoom(1.3)), button("farther", "−", () => walker().zoom(1 / 1.3)), button("all of it", "all", () => walker().fit()))),
+      path, stage, el("p", { class: "note" }, "Thick: the critical path of the plan. Drag to move; ctrl and the wheel, or + and −, zoom; a click on a node shows what is before and after it."));
+  }
+  function enter(place_) {
+    level = place_;
+    for (const [of, one] of levels) one.frame.hidden = of !== level;
+    const way = [];
+    for (let node = nodes[level]; node; node = nodes[node.parent]) way.unshift(node);
+    const step = (name, to) => to === level ? el("span", { "aria-current": "true" }, name) : el("button", { type: "button", class: "name", onclick: () => enter(to) }, name);
+    path.hidden = level < 0;
+    path.replaceChildren(step(run.workflow, -1), ...way.flatMap((node) => [el("span", { class: "soft", "aria-hidden": "true" }, "›"), step(node.id, node.i)]));
+    const boxes = levels.get(level).svg.querySelectorAll(".n").length;
+    drawn.textContent = level >= 0 || boxes === nodes.length ? plural(boxes, "node") : plural(boxes, "box").replace(/xs$/, "xes") + " for " + plural(nodes.length, "node") + (levels.size > 1 ? ": + opens one that holds others" : "");
+    walk();
+  }
+  function lookInside(place_) {
+    if (!levels.has(place_)) return;
+    if (!panel.hidden) choose(null);
+    enter(place_);
+    document.getElementById("graph").scrollIntoView({ block: "nearest" });
+    levels.get(level).frame.focus({ preventScroll: true });
   }
   function walk() {
-    const view_ = document.querySelector(".wf-view");
-    if (!view_ || walker) return;
-    const picture = document.getElementById("picture"), boxes = [...picture.querySelectorAll(".n")];
-    if (boxes.length > MANY) cull(picture.querySelector("svg"), boxes);
-    picture.hidden = false;
-    walker = exploreGraph(view_, (id) => {
-      if (walking) return;
-      walking = true;
-      choose(id !== null && byId.has(id) ? byId.get(id) : null, true);
-      walking = false;
-    });
-    if (boxes.length > FEW) for (const box of boxes) box.tabIndex = -1;  // the table is the way of keys to so many
-    if (view.chosen !== null) showInGraph(view.chosen);
-    else if (view.text || view.states.size) findInGraph();
+    const one = levels.get(level);
+    if (!looked) return;
+    if (!one.walker) {
+      const boxes = [...one.svg.querySelectorAll(".n")], urgent = standsFor(wrong[0], level);
+      if (boxes.length > MANY) cull(one.svg, boxes);
+      for (const box of boxes) {
+        const place_ = byId.get(box.dataset.node);
+        if (!levels.has(place_)) continue;
+        const wide = box.querySelector("rect").width.baseVal.value;
+        box.append(draw("g", { class: "into", transform: "translate(" + (wide - 11) + " -7)", "aria-hidden": "true", onclick: (event) => { event.stopPropagation(); lookInside(place_); } },
+          draw("title", {}, "look inside"), draw("rect", { width: 16, height: 16, rx: 4 }), draw("text", { x: 4.4, y: 12 }, "+")));
+      }
+      one.walker = exploreGraph(one.frame, (id) => {
+        if (walking) return;
+        walking = true;
+        choose(id !== null && byId.has(id) ? byId.get(id) : null, true);
+        walking = false;
+      }, urgent?.id);
+      one.svg.classList.remove("unseen");  // only now, so that it is laid out once
+      if (boxes.length > FEW) for (const box of boxes) box.tabIndex = -1;  // the table is the way of keys to so many
+    }
+    findInGraph();
+  }
+  function reach(d) {  // the corners of what an arrow may touch, by the points that it is drawn with
+    let left = Infinity, top = Infinity, right = -Infinity, bottom = -Infinity;
+    for (const [, kind, rest] of d.matchAll(/([MHC])([^MHCm]*)/g)) for (const [i, text_] of rest.trim().split(" ").entries()) {
+      const value = Number(text_);
+      if (kind === "H" || i % 2 === 0) { left = Math.min(left, value); right = Math.max(right, value); } else { top = Math.min(top, value); bottom = Math.max(bottom, value); }
+    }
+    return [left, top - 4, right, bottom + 4];
   }
   function cull(svg, boxes) {
-    // Words cost most: of many boxes only those are drawn that can be seen.
-    const places = boxes.map((box) => {
-      const { e, f } = box.transform.baseVal[0].matrix, frame = box.querySelector("rect");
+    // Of many boxes and arrows only those are drawn that can be seen.
+    const parts = [...svg.querySelectorAll(".e path"), ...boxes], places = parts.map((part) => {
+      if (part.localName === "path") return reach(part.getAttribute("d"));
+      const { e, f } = part.transform.baseVal[0].matrix, frame = part.querySelector("rect");
       return [e, f, e + frame.width.baseVal.value, f + frame.height.baseVal.value];
     });
-    const drawn = new Uint8Array(boxes.length).fill(1);
+    const seen = new Uint8Array(parts.length);
     const look_ = () => {
       const { x, y, width, height } = svg.viewBox.baseVal;
       for (const [i, [left, top, right, bottom]] of places.entries()) {
-        const seen = right >= x && left <= x + width && bottom >= y && top <= y + height ? 1 : 0;
-        if (seen === drawn[i]) continue;
-        drawn[i] = seen;
-        if (seen) boxes[i].removeAttribute("display"); else boxes[i].setAttribute("display", "none");
+        const now_ = right >= x && left <= x + width && bottom >= y && top <= y + height ? 1 : 0;
+        if (now_ === seen[i]) continue;
+        seen[i] = now_;
+        parts[i].classList.toggle("off", !now_);
       }
     };
-    for (const [i, box] of boxes.entries()) { drawn[i] = 0; box.setAttribute("display", "none"); }
+    for (const part of parts) part.classList.add("off");
     new MutationObserver(look_).observe(svg, { attributeFilter: ["viewBox"] });
   }
   function findInGraph() {
-    if (walker && !walking) walker.find(view.text || (view.states.size === 1 ? word([...view.states][0]) : ""));
+    if (!walker() || walking) return;
+    if (view.text || view.states.size) walker().mark(new Set(order.map((node) => standsFor(node, level)?.id)));
+    else if (view.chosen === null) walker().mark(null);
   }
   function onPaper() {  // all of it, whatever part of it is walked now
-    const view_ = document.querySelector(".wf-view"), svg = view_ && view_.querySelector("svg");
-    if (!svg) return;
-    const whole_ = svg.cloneNode(true);
-    whole_.classList.remove("some");
-    whole_.classList.toggle("far", svg.width.baseVal.value > 6000 || svg.height.baseVal.value > 4000);
-    whole_.setAttribute("viewBox", [0, 0, svg.getAttribute("width"), svg.getAttribute("height")].join(" "));
-    for (const box of whole_.querySelectorAll("[display]")) box.removeAttribute("display");
-    view_.after(el("div", { class: "paper" }, whole_));
+    for (const of of new Set(levels.size ? [-1, level] : [])) {
+      const { frame, svg } = levels.get(of), whole_ = svg.cloneNode(true);
+      whole_.classList.remove("some", "unseen");
+      whole_.classList.toggle("far", svg.width.baseVal.value > 6000 || svg.height.baseVal.value > 4000);
+      whole_.setAttribute("viewBox", [0, 0, svg.getAttribute("width"), svg.getAttribute("height")].join(" "));
+      for (const part of whole_.querySelectorAll(".off")) part.classList.remove("off");
+      frame.after(el("div", { class: "paper" }, of < 0 ? null : el("h3", {}, "inside of " + nodes[of].id), whole_));
+    }
   }
   function showInGraph(place_) {
-    if (!walker || walking) return;
-    walking = true;
+    if (!looked || walking) return;
     let node = place_ === null ? null : nodes[place_];
-    while (node && !walker.pick(node.id)) node = node.parent === undefined ? null : nodes[node.parent];  // what it lies in is drawn
-    if (!node) walker.pick("");
+    while (node && !levels.has(outer(node))) node = nodes[node.parent];  // what it lies in is drawn
+    walking = true;
+    if (node) {
+      if (outer(node) !== level) enter(outer(node));
+      const free = panel.getBoundingClientRect().left, frame = levels.get(level).frame.getBoundingClientRect();
+      walker().pick(node.id, free > frame.left + 100 ? Math.max(0, frame.right - free) : 0);
+    } else walker().pick("");
     walking = false;
+    if (!node) findInGraph();
   }
 
   // -- the timeline
 
-  const did = [], meant = [];
+  const today = driven(now), did = [], meant = [];
   for (const node of nodes) {
-    if (node.plan) meant.push({ node, start: node.plan[0], end: node.plan[1] });
+    if (node.plan) meant.push({ node, at: node.plan[0], start: node.plan[0], end: node.plan[1] });
     for (const one of node.tries) {
       if (one[2] === null) continue;
-      did.push({ node, ready: one[1], start: one[2], end: Math.max(one[2], one[3] ?? now), state: one[4], devices: one[7] });
+      did.push({ node, ready: one[1] && driven(one[1]), at: one[2], start: driven(one[2]), end: driven(Math.max(one[2], one[3] ?? now)), state: one[4] });
     }
-    for (const one of node.undone || []) did.push({ node, ready: null, start: one[2], end: one[3] ?? now, state: one[4] === "undone" ? "undone" : one[4], undo: true });
+    for (const one of node.undone || []) did.push({ node, ready: null, at: one[2], start: driven(one[2]), end: driven(one[3] ?? now), state: one[4], undo: true });
   }
   did.sort((a, b) => a.start - b.start || a.end - b.end);
   meant.sort((a, b) => a.start - b.start || a.end - b.end);
-  const whole = Math.max(1, now, ...[did, meant].map((bars) => bars.reduce((most, one) => Math.max(most, one.end), 0)));
+  const whole = Math.max(1, today, ...[did, meant].map((bars) => bars.reduce((most, one) => Math.max(most, one.end), 0)));
   const ran = Math.max(1, did.reduce((most, one) => Math.max(most, one.end), 0)) * 1.02;
   const time = { from: 0, to: whole > 3 * ran && did.length ? ran : whole, by: nodes.length <= 60 ? "node" : "resource", rows: ROWS, width: 0 };
 
@@ -312,7 +392,7 @@
     const longest = nodes.filter((node) => node.longest).sort((a, b) => a.start - b.start);
     const chain = longest.length ? el("div", { class: "chain" }, el("span", { class: "soft" }, "What decided its length:"),
       longest.slice(-12).map((node, i) => [i ? el("span", { class: "soft" }, "→") : longest.length > 12 ? "… →" : "", el("span", {}, named(node.i), " ", el("span", { class: "soft" }, duration(node.took ?? 0) + (node.queue > 50 ? ", waited " + duration(node.queue) : "")))])) : null;
-    const legend = el("div", { class: "legend" }, [["did", "what happened, in the colour of its state"], ["plan", "planned at the start"], ["critical", "on the planned critical path"], ["queue", "ready, and waiting to start"], ["dash", "planned use"], ["limit", "all there is"]].map(([name, what]) => el("span", {}, el("i", { class: name }), what)));
+    const legend = el("div", { class: "legend" }, [["did", "what happened, in the colour of its state"], ["plan", "planned at the start"], ["critical", "on the planned critical path"], ["queue", "ready, and waiting to start"], ["dash", "planned use"], ["limit", "all there is"], ...data.breaks.length ? [["idle", "nobody drove it for a while, which is left out"]] : []].map(([name, what]) => el("span", {}, el("i", { class: name }), what)));
     canvas.addEventListener("wheel", (event) => {
       if (!(event.ctrlKey || event.metaKey || event.shiftKey)) return;
       event.preventDefault();
@@ -341,7 +421,7 @@
   function verdict() {
     const work = (bars) => bars.filter((one) => !one.undo && !one.node.finally).reduce((most, one) => Math.max(most, one.end), 0);
     const planned = work(meant), actual = work(did);
-    if (!planned) return duration(now);
+    if (!planned) return duration(today);
     return "planned " + duration(planned) + ", " + (run.live ? "so far " : "took ") + duration(actual);
   }
   const place = (x) => time.from + Math.max(0, x - canvas.getBoundingClientRect().left - time.left) / (time.width - time.left) * (time.to - time.from);
@@ -378,7 +458,11 @@
     for (const at of ticks()) {
       marks.append(draw("line", { class: "grid", x1: x(at), x2: x(at), y1: 16, y2: height }), draw("text", { class: "soft", x: x(at) + 3, y: 11 }, duration(at)));
     }
-    if (run.live && now <= time.to) marks.append(draw("line", { class: "now", x1: x(now), x2: x(now), y1: 16, y2: height }));
+    if (run.live && today <= time.to) marks.append(draw("line", { class: "now", x1: x(today), x2: x(today), y1: 16, y2: height }));
+    for (const [from, to] of data.breaks) {
+      const at = driven(from);
+      if (at >= time.from && at <= time.to) marks.append(draw("g", { class: "idle" }, draw("title", {}, "nobody drove the run for " + duration(to - from)), draw("line", { x1: x(at), x2: x(at), y1: 16, y2: height }), draw("circle", { cx: x(at), cy: 18, r: 3.5 })));
+    }
     svg.setAttribute("viewBox", "0 0 " + time.width + " " + height);
     svg.setAttribute("height", height);
     svg.append(marks, rows);
@@ -394,7 +478,7 @@
   function box(one, x, y, high, kind) {
     const seen = visible(one.start, one.end, x);
     if (!seen) return null;
-    const title = one.node.id + ": " + (kind === "plan" ? "planned " : (one.undo ? "undo, " : "") + word(one.state) + ", ") + duration(one.end - one.start) + " from " + duration(one.start);
+    const title = one.node.id + ": " + (kind === "plan" ? "planned " : (one.undo ? "undo, " : "") + word(one.state) + ", ") + duration(one.end - one.start) + " from " + duration(one.at);
     const dim = matches(one.node) ? "" : " dim";
     const color = dim + (kind === "plan" ? (one.node.critical ? " critical" : "") : " " + look(one.state)[1] + (view.chosen === one.node.i ? " on" : ""));
     return draw("rect", { class: kind + color, x: seen[0], width: seen[1], y, height: high, rx: Math.min(2.5, seen[1] / 3), "data-n": one.node.i }, draw("title", {}, title));
@@ -459,7 +543,7 @@
       label(one.name, y + 12);
       label("peak " + amount(top, one.unit), y + 26);
       label("of " + amount(one.budget, one.unit), y + 39);
-      const area = curve(one.did, x, level, run.live ? now : null);
+      const area = curve(one.did, x, level, run.live ? today : null);
       if (area) rows.append(draw("path", { class: "area", d: area + "V" + level(0) + "H" + time.left + "Z" }));
       const dash = curve(one.meant, x, level, null);
       if (dash) rows.append(draw("path", { class: "dash", d: dash }));
@@ -505,7 +589,7 @@
     ["est", "estimate", (node) => node.est, (node) => el("td", { class: "n soft", title: text(node.from) }, span(node.est))],
     ["ratio", "took / est.", (node) => node.ratio, (node) => el("td", { class: "n" + (node.ratio > 1.5 && node.took - node.est > 100 ? " slow" : "") }, node.ratio === null ? "" : node.ratio < 0.1 ? "<×0.1" : "×" + (node.ratio < 10 ? node.ratio.toFixed(1) : number(Math.round(node.ratio))))],
     ["tries", "attempts", (node) => node.tries.length || null, (node) => el("td", { class: "n" }, node.tries.length || "")],
-    ["note", "", null, (node) => el("td", { class: "t" }, clipped(text(node.note), 160))],
+    ["note", "note", null, (node) => el("td", { class: "t" }, clipped(text(node.note), 160))],
   ];
   const span = (ms) => ms === null || ms === undefined ? "" : duration(ms);
   const body = el("tbody", {}), count = el("span", { class: "count", role: "status", "aria-live": "polite" });
@@ -513,8 +597,8 @@
   let order = nodes, filled = 0;
 
   function table() {
-    const heads = COLUMNS.map(([key, label]) => {
-      if (!label) return el("th", {}, "");
+    const heads = COLUMNS.map(([key, label, value]) => {
+      if (!value) return el("th", { scope: "col", "data-label": label }, el("span", {}, label));
       const head = el("th", { scope: "col", class: ["state", "node", "kind"].includes(key) ? null : "right", "data-label": label }, el("button", { type: "button", onclick: () => {
         view.down = view.sort === key ? !view.down : !["node", "kind", "state", "start"].includes(key);
         view.sort = key;
@@ -558,12 +642,11 @@
 
   // -- one node
 
-  const panel = el("aside", { hidden: true, tabindex: "-1", role: "dialog", "aria-label": "node" });
+  const panel = el("aside", { hidden: true, tabindex: "-1" });
   let opener = null;
 
   function choose(place_, quiet) {
     view.chosen = place_;
-    showInGraph(place_);
     for (const row of body.querySelectorAll("tr.on")) row.classList.remove("on");
     if (place_ === null) {
       panel.hidden = true;
@@ -573,19 +656,24 @@
     } else {
       if (panel.hidden) opener = document.activeElement;
       panel.replaceChildren(...detail(nodes[place_]));
+      panel.setAttribute("aria-label", nodes[place_].id);
       panel.hidden = false;
       panel.scrollTop = 0;
+      toEnds(panel);
       if (!quiet) panel.focus();
       const row = body.querySelector("tr[data-row='" + place_ + "']");
       if (row) row.classList.add("on");
       address("#node=" + encodeURIComponent(nodes[place_].id));
     }
     for (const made of canvas.querySelectorAll("rect.did")) made.classList.toggle("on", Number(made.dataset.n) === place_);
+    showInGraph(place_);
   }
   function detail(node) {
     const parts = [el("div", { class: "top" }, el("span", { class: "badge " + look(node.state)[1] }, look(node.state)[0] + " " + word(node.state)), el("h2", {}, node.id),
       el("button", { type: "button", class: "btn", "aria-label": "close", onclick: () => choose(null) }, "✕"))];
-    const pairs = [
+    const inside = nodes.filter((one) => one.parent === node.i).sort((a, b) => states.indexOf(a.state) - states.indexOf(b.state) || a.i - b.i);
+    const slow = inside.filter((one) => one.took !== null).sort((a, b) => b.took - a.took);
+    const facts = [
       ["what for", text(node.about)], ["does", node.does ? el("code", {}, text(node.does)) : null], ["kind", text(node.kind)],
       ["said", text(node.note)], ["outcome", node.unknown ? "unknown: it may have done its work or not" : null],
       ["took", node.took === null ? null : duration(node.took) + (node.est ? ", estimate " + duration(node.est) + " (" + text(node.from) + ")" : "")],
@@ -597,23 +685,24 @@
       ["point of no return", node.pivot ? "yes: once it succeeded it stays, and all that it depends on" : null],
       ["inside of", node.parent === undefined ? null : named(node.parent)],
       ["needs", node.needs ? some(node.needs) : null], ["needed by", node.feeds.length ? some(node.feeds) : null],
-      ["holds", node.children ? some(nodes.filter((one) => one.parent === node.i).map((one) => one.i)) : null],
+      ["the longest of them", slow.length > 1 ? slow.slice(0, 3).map((one, i) => [i ? ", " : "", named(one.i), " " + duration(one.took)]) : null],
+      ["holds", node.children ? [tally(inside), ": ", some(inside.map((one) => one.i)), levels.has(node.i) ? [" ", el("button", { type: "button", class: "btn", onclick: () => lookInside(node.i) }, "look inside")] : null] : null],
     ].filter(([, value]) => value !== null && value !== "");
-    parts.push(el("dl", { class: "pairs" }, pairs.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])));
-    if (node.tries.length) parts.push(el("h3", {}, "Attempts"), el("table", {}, el("thead", {}, el("tr", {}, ["", "start", "queued", "took", "exit", ""].map((label) => el("th", { class: label ? "right" : null, "data-label": label }, el("span", {}, label))))), el("tbody", {}, node.tries.map((one) => el("tr", {},
-      el("td", { class: "w" }, mark(one[4]), " " + (one[0] || "") + " " + word(one[4])), el("td", { class: "n", title: one[2] === null ? null : clock(one[2]) }, span(one[2])), el("td", { class: "n" }, one[1] === null || one[2] === null ? "" : duration(Math.max(0, one[2] - one[1]))),
-      el("td", { class: "n" }, one[2] === null ? "" : duration((one[3] ?? now) - one[2])), el("td", { class: "n" }, one[5] ?? ""), el("td", { class: "t" }, [text(one[6]), one[7] ? "on " + one[7] : "", one[8] ? "again in " + duration(one[8] - one[3]) : ""].filter(Boolean).join("; ")))))));
+    parts.push(pairs(facts));
+    if (node.tries.length) parts.push(el("h3", {}, "Attempts"), el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {}, ["attempt", "start", "queued", "took", "exit", "note"].map((label) => el("th", { scope: "col", class: ["attempt", "note"].includes(label) ? null : "right", "data-label": label }, el("span", {}, label))))), el("tbody", {}, node.tries.map((one) => el("tr", {},
+      el("td", { class: "w" }, mark(one[4]), " " + (one[0] || "") + " " + word(one[4])), el("td", { class: "n", title: one[2] === null ? null : clock(one[2]) }, span(one[2])), el("td", { class: "n" }, one[1] === null || one[2] === null ? "" : duration(Math.max(0, between(one[1], one[2])))),
+      el("td", { class: "n" }, span(lasted(one))), el("td", { class: "n" }, one[6] ?? ""), el("td", { class: "t" }, [text(one[7]), one[8] ? "on " + one[8] : "", one[9] ? "again in " + duration(one[9] - one[3]) : ""].filter(Boolean).join("; "))))))));
     const logs = node.logs || [];
     if (logs.length || node.held) parts.push(el("h3", {}, "Log"), [...logs].reverse().map(log), logs.every((one) => !one[2]) && logs.length ? el("p", { class: "note" }, "it wrote nothing") : null, node.held ? el("p", { class: "note" }, text(node.held)) : null, el("p", { class: "next" }, command("wfctl logs " + run.id + " " + quoted(node.id))));
     if (node.out) {
       const [value, size, how] = node.out, cut = how === "file" || value.length < size;
-      parts.push(el("h3", {}, "Output"), how === "file" ? el("p", { class: "note" }, "it is large, and lies in a file of the run") : el("pre", { class: "log", tabindex: "0" }, value), cut ? el("p", { class: "next" }, command("wfctl output " + run.id + " " + quoted(node.id))) : null);
+      parts.push(el("h3", {}, "Output"), how === "file" ? el("p", { class: "note" }, "it is large, and lies in a file of the run") : scroller("output of " + node.id, value), cut ? el("p", { class: "next" }, command("wfctl output " + run.id + " " + quoted(node.id))) : null);
     }
-    if (node.why) parts.push(el("h3", {}, "Why it ran, or did not"), el("p", {}, text(node.why)), node.changes ? el("pre", { class: "log" }, node.changes.map(text).join("\n")) : null, node.key ? el("p", { class: "note" }, "key ", el("code", {}, node.key)) : null);
+    if (node.why) parts.push(el("h3", {}, "Why it ran, or did not"), el("p", {}, text(node.why)), node.changes ? scroller("what changed", node.changes.map(text).join("\n")) : null, node.key ? el("p", { class: "note" }, "key ", el("code", {}, node.key)) : null);
     if (node.undo) parts.push(el("h3", {}, "How it is undone"), el("ol", { class: "steps" }, node.undo.map((step) => el("li", {}, el("code", {}, text(step))))));
-    if (node.undone) parts.push(el("h3", {}, "Its undo"), el("table", {}, el("tbody", {}, node.undone.map(([step, n, start, end, state, error]) => el("tr", {}, el("td", { class: "w" }, mark(state), " step " + step + ", try " + n), el("td", { class: "n" }, span(start)), el("td", { class: "n" }, end === null ? "" : duration(end - start)), el("td", { class: "t" }, text(error)))))));
+    if (node.undone) parts.push(el("h3", {}, "Its undo"), el("div", { class: "wide" }, el("table", {}, el("tbody", {}, node.undone.map(([step, n, start, end, state, error]) => el("tr", {}, el("td", { class: "w" }, mark(state), " step " + step + ", try " + n), el("td", { class: "n" }, span(start)), el("td", { class: "n" }, end === null ? "" : duration(end - start)), el("td", { class: "t" }, text(error))))))));
     const told = data.events.filter((event) => event[2] === node.i);
-    if (told.length) parts.push(el("h3", {}, "Events"), eventTable(told.slice(0, 200), false));
+    if (told.length) parts.push(el("h3", {}, "Events"), el("div", { class: "wide" }, eventTable(told.slice(0, 200), false)));
     return parts.flat(3).filter(Boolean);
   }
 
@@ -631,9 +720,10 @@
         el("dl", { class: "pairs" }, list("failed", told.failed), [el("dt", {}, "touched"), el("dd", {}, plural(told.affected.length, "node") + ", " + told.consistency + ", complexity " + told.complexity)],
           list("stays: no steps", told.without.filter((place_) => !told.steps.some((step) => step.node === place_))), list("stays: no return", told.kept_by_pivot), list("unknown outcome", told.unknown), list("waits for a person", told.blocked)),
         el("h3", {}, "What was undone, and what was not"),
-        el("ol", { class: "steps" }, told.steps.map((step) => el("li", {}, mark(step.state === "waiting" ? "waiting" : step.state), step.node >= 0 ? named(step.node) : "", "  " + how(step) + (step.steps > 1 && step.state !== "undone" ? " (step " + step.step + " of " + step.steps + ")" : ""),
+        el("ol", { class: "steps" }, undos.slice(0, UNDOS).map((step) => el("li", {}, mark(step.state), step.node >= 0 ? named(step.node) : "", " " + how(step) + (undoneAt(step) < Infinity ? " at " + duration(undoneAt(step)) : "") + (step.steps > 1 && step.state !== "undone" ? " (step " + step.step + " of " + step.steps + ")" : ""),
           step.error && step.state !== "undone" ? el("p", { class: "error" }, step.error) : null, step.does.map((line) => el("p", {}, el("code", { class: "soft" }, line))),
           step.removed.length ? el("p", { class: "note" }, "removed " + step.removed.join(", ")) : null, step.left.length ? el("p", { class: "note" }, "left " + step.left.join("; ")) : null))),
+        undos.length > UNDOS ? el("p", { class: "note" }, "and " + number(undos.length - UNDOS) + " more; all of them: ", el("code", {}, "wfctl status " + run.id)) : null,
       ] : null);
   }
   function checkpoints() {
@@ -659,8 +749,8 @@
 
   // -- together
 
-  const keys = el("dialog", {}, el("h2", {}, "Keys"), el("dl", { class: "pairs" }, [["/", "search; Enter opens the first that is found"], ["Esc", "close, or clear the search"], ["j  k", "next and previous node of the table"], ["t", "light or dark"], ["+  −  0", "in graph and timeline: nearer, farther, all of it"], ["arrows", "in graph and timeline: move"], ["?", "this"]].map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])), el("form", { method: "dialog" }, el("button", { class: "btn" }, "close")));
-  const parts = [failures(), graph(), timeline(), table(), rollback(), checkpoints(), events()].filter(Boolean);
+  const keys = el("dialog", {}, el("h2", {}, "Keys"), el("dl", { class: "pairs" }, [["/", "search; Enter opens the first that is found"], ["Esc", "close, or clear the search"], ["j  k", "next and previous node of the table"], ["o  u", "in the graph: look inside of what is chosen; out again"], ["t", "light or dark"], ["+  −  0", "in graph and timeline: nearer, farther, all of it"], ["arrows", "in graph and timeline: move"], ["?", "this"]].map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])), el("form", { method: "dialog" }, el("button", { class: "btn" }, "close")));
+  const parts = [attention(), graph(), timeline(), table(), rollback(), checkpoints(), about(), events()].filter(Boolean);
   const made = run.made === null ? "" : " Made " + clock(run.made - run.began, true) + (run.live ? ", while it was under way: make it again to see what came since." : ".");
   document.body.append(head(), bar(parts), el("main", {}, parts), panel, el("footer", {}, "wfctl " + run.version + " · run " + run.id + " ·" + made), keys);
 
@@ -689,7 +779,7 @@
       const at = order.findIndex((node) => node.i === view.chosen), to = order[Math.min(order.length - 1, Math.max(0, at + by))];
       if (to) choose(to.i);
     };
-    const act = { "/": () => search.focus(), j: () => step(1), k: () => step(-1), t: turn, "?": () => keys.showModal() }[event.key];
+    const act = { "/": () => search.focus(), j: () => step(1), k: () => step(-1), o: () => lookInside(view.chosen ?? byId.get(document.activeElement.dataset.node)), u: () => lookInside(level < 0 ? null : outer(nodes[level])), t: turn, "?": () => keys.showModal() }[event.key];
     if (act) { event.preventDefault(); act(); }
   });
   let resized = 0;
@@ -711,12 +801,12 @@
     if (name !== null && byId.has(name)) choose(byId.get(name), true);
   }
   addEventListener("hashchange", fromAddress);
-  const shown = document.querySelector(".wf-view");
-  if (shown) new IntersectionObserver((seen, observer) => {
+  if (levels.size) new IntersectionObserver((seen, observer) => {
     if (!seen.some((one) => one.isIntersecting)) return;
     observer.disconnect();
-    setTimeout(walk);
-  }, { rootMargin: "200px" }).observe(shown);
+    setTimeout(() => { looked = true; walk(); if (view.chosen !== null) showInGraph(view.chosen); });
+  }, { rootMargin: "200px" }).observe(stage);
+  toEnds(document);
   changed();
   paint();
   fromAddress();
