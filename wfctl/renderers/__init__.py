@@ -19,7 +19,9 @@ GRAPH_FORMATS = {
 }
 """Format to the module whose `render` draws it. A new format is a new file and a line here."""
 
-_ENDINGS = {"svg": "svg", "html": "html", "htm": "html", "json": "json", "dot": "dot", "gv": "dot", "mmd": "mermaid"}
+_ENDINGS = {
+    ".svg": "svg", ".html": "html", ".htm": "html", ".json": "json", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid"
+}  # fmt: skip
 
 
 class DrawGraph(Protocol):
@@ -31,7 +33,9 @@ class DrawGraph(Protocol):
 
 def graph_format(file: str) -> str:
     """The format that a file of this name should be in: by its ending, else what stands in a terminal."""
-    return _ENDINGS.get(file.rpartition(".")[2].lower(), "terminal")
+    from pathlib import PurePath
+
+    return _ENDINGS.get(PurePath(file).suffix.lower(), "terminal")
 
 
 def load_graph(format: str) -> DrawGraph:
