@@ -22,7 +22,7 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_said: dict[str, str | None] = {"state_dir": None}
+_said: dict[str, str | None] = {"state_dir": None, "ci": None}
 """What is still to be known where the command has ended by an error."""
 
 Flow = Annotated[str, typer.Argument(metavar="FLOW", help="A workflow file.", show_default=False)]
@@ -772,6 +772,7 @@ def _store(ctx: typer.Context) -> Any:
 @contextmanager
 def _reports(junit: str | None, ci: str | None, advice: Any) -> Iterator[Any]:
     """What a run leaves for others than who sits here; None where nobody asks, and then nothing is loaded for it."""
+    _said["ci"] = ci
     if junit is None and ci is None and not os.environ.keys() & {"GITHUB_ACTIONS", "GITLAB_CI"}:
         yield None
         return
@@ -867,7 +868,7 @@ def _tell(text: str, *, lines: bool = False) -> None:
     from wfctl.renderers.text import safe
 
     text = safe(text, lines=lines)
-    if "GITHUB_ACTIONS" in os.environ:
+    if "GITHUB_ACTIONS" in os.environ or _said["ci"] == "github":
         from wfctl.renderers.commands import inert
 
         text = inert(text)

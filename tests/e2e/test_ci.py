@@ -333,6 +333,12 @@ def test_nothing_that_is_foreign_is_obeyed(flow: Flow, tmp_path: Path, environ: 
         assert [len(section.lines) for section in sections(log)] == [4, 3]
 
 
+def test_faults_give_no_orders_in_a_container_that_knows_nothing_of_its_service(wfctl: Command, flow: Flow) -> None:
+    ended = wfctl("run", flow('nodes: {a: {run: "true", needs: ["##[add-mask]x"]}}'), "--ci", "github")
+    assert ended.returncode == 2
+    assert [order.name for order in orders(ended.stderr)] == ["error"]
+
+
 # -- GitLab, and by hand
 
 
