@@ -1245,6 +1245,24 @@ def test_resume_after_a_rollback_runs_the_undone_and_what_needs_them_and_nothing
     }  # fmt: skip
 
 
+def test_what_is_to_stay_as_it_is_stays_done_when_the_run_goes_forward(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status
+) -> None:
+    flow("""
+        rollback: {retry: {attempts: 1}}
+        nodes:
+          a: {run: echo a >> ledger, compensate: [{run: "false"}]}
+          b: {run: echo b >> ledger, compensate: [{run: echo -b >> ledger}]}
+          fails: {run: test -e mended, needs: [a, b]}
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 4
+    assert wfctl("rollback", "last", "--skip", "a", "--reason", "it may stay").returncode == 3
+    (tmp_path / "mended").touch()
+    assert wfctl("resume", "last").returncode == 0
+    assert sorted(ledger(tmp_path)) == ["-b", "a", "b", "b"]
+    assert status()["nodes"]["a"]["state"] == "succeeded"
+
+
 def test_what_fails_after_that_is_undone_again_once_more(tmp_path: Path, flow: Flow, wfctl: Command) -> None:
     flow(SLOW)
     (tmp_path / "go").touch()
