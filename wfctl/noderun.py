@@ -224,6 +224,12 @@ class NodeRun:
         self.left = self.succeeded = self.failed = 0
         self.judged = False  # handed to a queue: neither its trigger nor its `when` is asked again
 
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether its last attempt has, also where that is undone by now, or is to be."""
+        undo = self.state in UNDOS and self.finished is not None and not self.reason and not self.error
+        return self.state is SUCCEEDED or undo
+
     def own(self) -> dict[str, str]:
         """The files that its attempts were seen to leave, with their hashes, and that were not there before."""
         known = self.undoable or {}

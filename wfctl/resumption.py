@@ -95,6 +95,13 @@ def forget(state: RunState, asked: set[str], finally_only: bool) -> None:
         state.shrink(name)  # what it is made of may be another now
 
 
+def keep_skipped(state: RunState) -> None:
+    """What was to be undone, and is to stay as it is, as a person said, is done still."""
+    for run in state.nodes.values():
+        if run.state is UNDONE and run.has_succeeded and run.undo is not None and run.undo.how == "skip":
+            run.state, run.undo = SUCCEEDED, None
+
+
 def forget_cut_words(state: RunState) -> None:
     """Begin anew with what of `finally` was interrupted: it comes behind the rollback, and what has ended does not."""
     for name, run in state.nodes.items():

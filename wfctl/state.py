@@ -622,6 +622,8 @@ class RunState:
         if event.checkpoint:
             self.putting_back = event.checkpoint
             later = self._later_than(self.checkpoints[event.checkpoint])
+        if not decided:
+            resumption.keep_skipped(self)
         losers = self.undoing.wanted if aside and self.undoing is not None else {}
         undone = (n for n, run in self.nodes.items() if run.rolled_back or (run.state in UNDOS and n not in losers))
         asked = set(event.again) | later | (set() if decided else set(undone))

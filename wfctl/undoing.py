@@ -17,6 +17,7 @@ from wfctl.noderun import (
     CANCELLED,
     DONE,
     FINAL,
+    RUNNING,
     SKIPPED,
     SUCCEEDED,
     UNDO_FAILED,
@@ -346,7 +347,7 @@ def touched(state: RunState) -> dict[str, rollback.Touched]:
         was = SUCCEEDED if run.state in UNDOS else run.state
         found[name] = rollback.Touched(
             state=str(was),
-            unknown=run.unknown and was is not SUCCEEDED,
+            unknown=(run.unknown or run.state is RUNNING) and was is not SUCCEEDED,
             prepared=bool(run.prepared) or run.rolled_back,
             place=run.place,
             **{**said(planned), "answer": _answer(planned, run), "wrote": "there" in (run.undoable or ())},

@@ -13,7 +13,7 @@ from wfctl import compensation, expr
 from wfctl.attempt import Attempts, declared
 from wfctl.digests import Digests
 from wfctl.jobs import Trial
-from wfctl.noderun import SUCCEEDED, UNDOS, NodeRun
+from wfctl.noderun import NodeRun
 from wfctl.plan import Plan, Planned
 from wfctl.scope import During
 
@@ -178,7 +178,7 @@ def _names(during: During, planned: Planned, run: NodeRun) -> dict[str, Any]:
         elif getattr(planned.node, key):
             names[key] = own[key] = during.paths(planned.id, key)
     names.update(exit_code=run.exit_code, error=run.error, attempt=run.attempt)
-    if run.state is SUCCEEDED or (run.state in UNDOS and not run.reason and not run.error):
+    if run.has_succeeded:
         names["output"] = own["output"] = during.output(planned.id)
     names["nodes"] = {**tree.get("nodes", {}), planned.node.id: own}
     return names

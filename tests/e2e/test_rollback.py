@@ -1200,6 +1200,22 @@ def test_an_interrupted_run_without_anything_to_undo_is_no_undo_that_was_interru
     assert (ended.returncode, "has nothing to undo" in ended.stderr) == (1, True)
 
 
+@pytest.mark.parametrize(("step", "code"), [("echo -a >> ledger", 3), ("echo ${{ output }} >> ledger", 4)])
+def test_the_only_node_of_a_run_that_was_killed_is_undone_and_not_half_filled(
+    tmp_path: Path, flow: Flow, wfctl: Command, start: Start, gone: Gone, status: Status, step: str, code: int
+) -> None:
+    flow(f"""
+        nodes:
+          a: {{run: "echo a >> ledger; kill -9 $PPID; sleep 60", stdout: text, compensate: [{{run: "{step}"}}]}}
+    """)
+    assert start("run", "flow.yaml").wait(30) == KILLED
+    gone()
+    assert "a\n        run: echo" in wfctl("rollback", "last", "--dry-run").stdout
+    assert wfctl("rollback", "last").returncode == code
+    assert ledger(tmp_path) == ["a", "-a"][: 2 if code == 3 else 1]
+    assert ("outcome unknown" in (status()["rollback"]["steps"][0]["error"] or "")) == (code == 4)
+
+
 def test_nobody_undoes_a_run_that_is_not_there(flow: Flow, wfctl: Command, tmp_path: Path) -> None:
     flow(SLOW)
     for words in (("rollback", "nobody"), ("rollback", "last"), ("rollback", "nobody", "--dry-run")):
@@ -1227,6 +1243,24 @@ def test_resume_after_a_rollback_runs_the_undone_and_what_needs_them_and_nothing
     assert {n: one["attempts"] for n, one in status()["nodes"].items()} == {
         "stays": 1, "a": 2, "reads": 2, "other": 1, "fails": 2,
     }  # fmt: skip
+
+
+def test_what_is_to_stay_as_it_is_stays_done_when_the_run_goes_forward(
+    tmp_path: Path, flow: Flow, wfctl: Command, status: Status
+) -> None:
+    flow("""
+        rollback: {retry: {attempts: 1}}
+        nodes:
+          a: {run: echo a >> ledger, compensate: [{run: "false"}]}
+          b: {run: echo b >> ledger, compensate: [{run: echo -b >> ledger}]}
+          fails: {run: test -e mended, needs: [a, b]}
+    """)
+    assert wfctl("run", "flow.yaml").returncode == 4
+    assert wfctl("rollback", "last", "--skip", "a", "--reason", "it may stay").returncode == 3
+    (tmp_path / "mended").touch()
+    assert wfctl("resume", "last").returncode == 0
+    assert sorted(ledger(tmp_path)) == ["-b", "a", "b", "b"]
+    assert status()["nodes"]["a"]["state"] == "succeeded"
 
 
 def test_what_fails_after_that_is_undone_again_once_more(tmp_path: Path, flow: Flow, wfctl: Command) -> None:
