@@ -275,23 +275,32 @@
     }
     findInGraph();
   }
+  function reach(d) {  // the corners of what an arrow may touch, by the points that it is drawn with
+    let left = Infinity, top = Infinity, right = -Infinity, bottom = -Infinity;
+    for (const [, kind, rest] of d.matchAll(/([MHC])([^MHCm]*)/g)) for (const [i, text_] of rest.trim().split(" ").entries()) {
+      const value = Number(text_);
+      if (kind === "H" || i % 2 === 0) { left = Math.min(left, value); right = Math.max(right, value); } else { top = Math.min(top, value); bottom = Math.max(bottom, value); }
+    }
+    return [left, top - 4, right, bottom + 4];
+  }
   function cull(svg, boxes) {
-    // Words cost most: of many boxes only those are drawn that can be seen.
-    const places = boxes.map((box) => {
-      const { e, f } = box.transform.baseVal[0].matrix, frame = box.querySelector("rect");
+    // Of many boxes and arrows only those are drawn that can be seen.
+    const parts = [...svg.querySelectorAll(".e path"), ...boxes], places = parts.map((part) => {
+      if (part.localName === "path") return reach(part.getAttribute("d"));
+      const { e, f } = part.transform.baseVal[0].matrix, frame = part.querySelector("rect");
       return [e, f, e + frame.width.baseVal.value, f + frame.height.baseVal.value];
     });
-    const seen = new Uint8Array(boxes.length);
+    const seen = new Uint8Array(parts.length);
     const look_ = () => {
       const { x, y, width, height } = svg.viewBox.baseVal;
       for (const [i, [left, top, right, bottom]] of places.entries()) {
         const now_ = right >= x && left <= x + width && bottom >= y && top <= y + height ? 1 : 0;
         if (now_ === seen[i]) continue;
         seen[i] = now_;
-        if (now_) boxes[i].removeAttribute("display"); else boxes[i].setAttribute("display", "none");
+        parts[i].classList.toggle("off", !now_);
       }
     };
-    for (const box of boxes) box.setAttribute("display", "none");
+    for (const part of parts) part.classList.add("off");
     new MutationObserver(look_).observe(svg, { attributeFilter: ["viewBox"] });
   }
   function findInGraph() {
@@ -305,7 +314,7 @@
       whole_.classList.remove("some", "unseen");
       whole_.classList.toggle("far", svg.width.baseVal.value > 6000 || svg.height.baseVal.value > 4000);
       whole_.setAttribute("viewBox", [0, 0, svg.getAttribute("width"), svg.getAttribute("height")].join(" "));
-      for (const box of whole_.querySelectorAll("[display]")) box.removeAttribute("display");
+      for (const part of whole_.querySelectorAll(".off")) part.classList.remove("off");
       frame.after(el("div", { class: "paper" }, of < 0 ? null : el("h3", {}, "inside of " + nodes[of].id), whole_));
     }
   }
