@@ -95,13 +95,10 @@
   const counts = new Map();
   for (const node of nodes) counts.set(node.state, (counts.get(node.state) || 0) + 1);
   const states = [...data.order.filter((state) => counts.has(state)), ...[...counts.keys()].filter((state) => !data.order.includes(state))];
-  const wrong = nodes.filter((node) => BAD.includes(node.state) && !(node.children && nodes.some((one) => one.parent === node.i && BAD.includes(one.state))));
+  const failed = (node) => BAD.includes(node.state) || node.state === "tolerated";
+  const wrong = nodes.filter((node) => failed(node) && !(node.children && nodes.some((one) => one.parent === node.i && failed(one))));
   const failedAt = (node) => node.state === "undo_failed" ? Infinity : node.tries.at(-1)?.[3] ?? node.end ?? now;
-  const excuse = (node) => {  // what lies around it, and went on without it
-    for (let one = nodes[node.parent]; one; one = nodes[one.parent]) if (["succeeded", "tolerated", "undone"].includes(one.state)) return one;
-    return null;
-  };
-  const innocent = (node) => Number(excuse(node) !== null);
+  const innocent = (node) => Number(node.state === "tolerated");
   wrong.sort((a, b) => innocent(a) - innocent(b) || failedAt(a) - failedAt(b) || a.i - b.i);  // what failed first is what it began with
   const undoneAt = (step) => nodes[step.node]?.undone?.at(-1)[2] ?? Infinity;
   const undos = [...data.rollback?.steps || []].sort((a, b) => undoneAt(a) - undoneAt(b) || 0);  // as it went, not as it was planned
@@ -185,7 +182,7 @@
     return el("div", { class: "wrong " + look(node.state)[1] },
       el("p", {}, mark(node.state), el("strong", {}, named(node.i)), " " + (text(node.note) || word(node.state)),
         node.tries.length > 1 ? el("span", { class: "soft" }, " after " + plural(node.tries.length, "attempt")) : "",
-        BAD.includes(node.state) && excuse(node) ? el("span", { class: "soft" }, "; ", named(excuse(node).i), " went on without it") : "",
+        node.state === "tolerated" ? el("span", { class: "soft" }, "; tolerated") : "",
         node.state === "running" && node.took !== null ? el("span", { class: "soft" }, " for " + duration(node.took)) : ""),
       node.does ? el("p", { class: "note" }, el("code", {}, text(node.does))) : null,
       end && end[3] ? scroller("end of the log of " + node.id, end[3], true) : null,
