@@ -15,7 +15,7 @@
       if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
       else made.setAttribute(name, value === true ? "" : value);
     }
-    for (const child of children.flat(3)) {
+    for (const child of children.flat(Infinity)) {
       if (child === null || child === undefined || child === false) continue;
       made.append(child instanceof Node ? child : document.createTextNode(String(child)));
     }
@@ -265,6 +265,8 @@
         if (walking) return;
         walking = true;
         choose(id !== null && byId.has(id) ? byId.get(id) : null, true);
+        const box = id !== null && one.svg.querySelector(".n.it"), frame = one.frame.getBoundingClientRect();
+        if (box && covered() && box.getBoundingClientRect().right > frame.right - covered()) walker().pick(id, covered());
         walking = false;
       }, urgent?.id);
       one.svg.classList.remove("unseen");  // only now, so that it is laid out once
@@ -315,6 +317,10 @@
       frame.after(el("div", { class: "paper" }, of < 0 ? null : el("h3", {}, "inside of " + nodes[of].id), whole_));
     }
   }
+  function covered() {  // how much of the graph lies under the panel; where that is nearly all, nothing helps
+    const frame = levels.get(level).frame.getBoundingClientRect(), under = panel.hidden ? 0 : frame.right - panel.getBoundingClientRect().left;
+    return under < frame.width - 100 ? Math.max(0, under) : 0;
+  }
   function showInGraph(place_) {
     if (!looked || walking) return;
     let node = place_ === null ? null : nodes[place_];
@@ -322,8 +328,7 @@
     walking = true;
     if (node) {
       if (outer(node) !== level) enter(outer(node));
-      const free = panel.getBoundingClientRect().left, frame = levels.get(level).frame.getBoundingClientRect();
-      walker().pick(node.id, free > frame.left + 100 ? Math.max(0, frame.right - free) : 0);
+      walker().pick(node.id, covered());
     } else walker().pick("");
     walking = false;
     if (!node) findInGraph();
