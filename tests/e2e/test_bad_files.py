@@ -55,8 +55,9 @@ class Refused:
         self.faults = ended.stderr.splitlines()
         assert (ended.returncode, ended.stdout) == (2, ""), self.text[-2000:]
         assert "Traceback" not in self.text
-        # Processor time: on a busy machine the clock on the wall says nothing. Three seconds are the most that is allowed,
-        # and a cost that grows with the square of the nodes takes minutes: between them there is room for a busy machine.
+        # Processor time: on a busy machine the clock on the wall says nothing. Three seconds are the most that is
+        # allowed, and a cost that grows with the square of the nodes takes minutes: between them there is room for a
+        # busy machine.
         seconds, kib = map(float, (folder / "used").read_text().split())
         assert seconds < 9
         assert kib / 1024 < 300
