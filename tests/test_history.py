@@ -101,3 +101,18 @@ def test_a_run_that_is_removed_leaves_no_checkpoint(finished: RunFolder, tmp_pat
     assert cache is not None
     assert cache.load_checkpoint(finished.id) is None
     cache.close()
+
+
+def test_a_checkpoint_of_another_version_is_passed_over_and_the_journal_replayed(
+    finished: RunFolder, tmp_path: Path
+) -> None:
+    record, whole = history.open_run(finished), journal.read(finished.journal)
+    cache = Cache.open(tmp_path / ".wfctl" / "cache")
+    assert cache is not None
+    state = history.checkpoint_of(record)
+    other = {**state, "version": "0.0.9", "state": {"nodes": 5}}
+    cache.save_checkpoint(finished.id, whole.position, other, whole.chain)
+    assert ended(history.open_run(finished, cache=cache)) == ended(record)
+    cache.save_checkpoint(finished.id, whole.position, state, whole.chain)
+    assert ended(history.open_run(finished, cache=cache)) == ended(record)
+    cache.close()

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from wfctl import __version__, expr, instant, journal, paper, planner, plugins, spec
 from wfctl import events as ev
-from wfctl import expr, instant, journal, paper, planner, plugins, spec
 from wfctl.errors import Bug, StateError, UsageError, WfctlError
 from wfctl.jobs import Kind
 from wfctl.node import Node
@@ -129,6 +129,8 @@ def open_run(folder: RunFolder, take: Callable[[int, str], journal.Reading] | No
     Raises StateError where the journal or the definition cannot be read.
     """
     checkpoint = cache.load_checkpoint(folder.id) if cache is not None else None
+    if checkpoint is not None and checkpoint.state.get("version") != __version__:
+        checkpoint = None  # what another one has written down of a state may be laid out otherwise
     skip, chain = (checkpoint.position, checkpoint.chain) if checkpoint else (0, "")
     reading = take(skip, chain) if take else journal.read(folder.journal, skip, chain)
     try:
@@ -160,7 +162,8 @@ def open_run(folder: RunFolder, take: Callable[[int, str], journal.Reading] | No
 
 def checkpoint_of(record: Record) -> dict[str, Any]:
     """What a checkpoint of the run holds."""
-    return {"pins": [ev.to_data(pin) for pin in record.pins], "state": paper.to_data(record.state)}
+    pins = [ev.to_data(pin) for pin in record.pins]
+    return {"version": __version__, "pins": pins, "state": paper.to_data(record.state)}
 
 
 # -- an update
