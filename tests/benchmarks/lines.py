@@ -16,7 +16,6 @@ from pathlib import Path
 from tests.benchmarks import crossings, flows, kept, queue
 from tests.benchmarks.measure import Timed, in_turn
 from tests.benchmarks.peers import PEERS
-from tests.conftest import ROOT
 
 PASS = (sys.executable, "-c", "pass")
 RUAMEL = (
@@ -24,6 +23,7 @@ RUAMEL = (
     "-c",
     "from ruamel.yaml import YAML\nwith open('flow.yaml', encoding='utf-8') as file: YAML(typ='safe').load(file)",
 )
+ROOT = Path(__file__).resolve().parents[2]
 SIZES = (1_000, 10_000, 100_000)
 SLEEP = 10                  # seconds that the nodes of the idle engine sleep
 TERMINAL = {"TERM": "xterm", "CI": "", "NO_COLOR": ""}
@@ -328,16 +328,15 @@ def requests(bench: Bench, name: str) -> list[Result]:
     """1,000 requests to a local server, 100 at once, beside the standard library's client with 100 threads: the first
     run of a file, and a later one."""
     count, at_once = bench.size(1_000), str(bench.size(100))
-    root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.answering"], cwd=root, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.benchmarks.answering"], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as server:
         assert server.stdout is not None
         try:
             port = server.stdout.readline().strip()
             nodes = "".join(f'  n{i}: {{http: {{url: "http://127.0.0.1:{port}/{i}"}}}}\n' for i in range(count))
             folder = bench.place(name, f"version: 1\nnodes:\n{nodes}")
-            asking = (sys.executable, "-P", str(root / "tests/benchmarks/asking.py"), port, str(count), at_once)
+            asking = (sys.executable, "-P", str(ROOT / "tests/benchmarks/asking.py"), port, str(count), at_once)
             library = Timed(argv=asking, folder=folder, rounds=bench.rounds)
             first = bench.ours(folder, "run", "flow.yaml", "-j", at_once, fresh=[".wfctl"])
             again = bench.ours(folder, "run", "flow.yaml", "-j", at_once)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -121,3 +122,8 @@ def test_the_report_names_the_peers_that_are_left_out(
     else:
         assert "| ninja | not installed: left out |" in out
         assert "| start | seconds |" in out
+
+
+def test_who_has_installed_what_is_measured_alone_can_measure() -> None:
+    program = "import sys; sys.modules.update(pytest=None, hypothesis=None); import tests.benchmarks.__main__"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
