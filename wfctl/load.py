@@ -104,8 +104,11 @@ def check(document: Document) -> list[Fault]:
         if installed:
             schema = installed
             validator = _validator(schema)
+        shown = 0
         for part in _parts(document.data):
-            problems += wording.problems(validator.iter_errors(part), schema)
+            found = wording.problems(validator.iter_errors(part), schema, hints=shown < MAX_FAULTS)
+            shown += sum(problem.where[:1] == ("nodes",) for problem in found)  # and those of the next come behind them
+            problems += found
     if document.reprints and len(problems) < MAX_FAULTS:
         problems += _reprinted(document)
     # Where the making of the data had trouble, what the schema says of the result is an echo.

@@ -4,7 +4,6 @@ Knows nothing of files, and opens no library: it is handed the errors."""
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, Protocol
@@ -53,12 +52,17 @@ _COUNTS = {
 
 
 def problems(
-    errors: Iterable[SchemaError], ours: Mapping[str, object] | None, theirs: Mapping[str, object] | None = None
+    errors: Iterable[SchemaError],
+    ours: Mapping[str, object] | None,
+    theirs: Mapping[str, object] | None = None,
+    *,
+    hints: bool = True,
 ) -> list[Problem]:
     """One problem for each real mistake.
 
     `ours` is the schema when it is the published one: its titles are written to stand in a message. None for
     the schema of a user, whose titles say other things. `theirs` is that, where its keys are to be known by name.
+    Without `hints` nobody looks for what another unknown key was meant to be, which takes the longest of all.
     """
     found: dict[tuple[Where, bool], Problem] = {}
     unknown: dict[Where, set[str]] = {}  # what unknown keys of a mapping were probably meant to be
@@ -67,7 +71,7 @@ def problems(
     for error in errors:
         name, where = error.kind.name, tuple(error.instance_path)
         if name == "additionalProperties":
-            for problem, meant in _unknown_keys(error, where, ours or theirs):
+            for problem, meant in _unknown_keys(error, where, ours or theirs, hints):
                 found.setdefault((problem.where, True), problem)
                 unknown.setdefault(where, set()).add(meant)
         elif name == "required":
@@ -170,13 +174,13 @@ def _no(text: str, title: str) -> str:
 
 
 def _unknown_keys(
-    error: SchemaError, where: Where, ours: Mapping[str, object] | None
+    error: SchemaError, where: Where, ours: Mapping[str, object] | None, hints: bool
 ) -> Iterator[tuple[Problem, str]]:
     """One problem for each, and which key was probably meant ("" for none)."""
     schema = _at(ours, error.schema_path[:-1])
     known = list(schema.get("properties", ())) if schema else []
     for key in error.kind.value:
-        hint = _nearest(key, tuple(known))
+        hint = _nearest(key, tuple(known), hints)
         meant = hint.split('"')[1] if hint else ""
         if "compensate" in where and key in _NOT_OF_A_STEP:
             hint = _NOT_OF_A_STEP[key]
@@ -194,10 +198,15 @@ _NOT_OF_A_STEP = {
 }
 
 
-@functools.cache
-def _nearest(key: str, known: tuple[str, ...]) -> str:
-    """The same slip is often made in every node of a large file."""
-    return nearest(key, known)
+_MEANT: dict[tuple[str, tuple[str, ...]], str] = {}
+
+
+def _nearest(key: str, known: tuple[str, ...], look: bool) -> str:
+    """The same slip is often made in every node of a large file; one that is new is only looked for with `look`."""
+    found = _MEANT.get((key, known))
+    if found is None and look:
+        found = _MEANT[key, known] = nearest(key, known)
+    return found or ""
 
 
 def _kinds(ours: Mapping[str, Any] | None) -> Set[str]:
