@@ -37,7 +37,7 @@
     if (whole < 86400) return Math.floor(whole / 3600) + "h " + two(Math.floor(whole / 60) % 60) + "m";
     return Math.floor(whole / 86400) + "d " + two(Math.floor(whole / 3600) % 24) + "h";
   }
-  const number = (value) => value.toLocaleString("en");
+  const number = (value) => value < 10000 ? String(value) : value.toLocaleString("en");  // as a terminal is told
   const plural = (count, noun) => number(count) + " " + noun + (count === 1 ? "" : "s");
   function amount(value, unit) {
     if (unit !== "bytes") return String(Math.round(value * 100) / 100);
