@@ -27,7 +27,7 @@ KINDS: Mapping[str, str] = {
 GROUP = "wfctl.kinds"
 """The group of entry points under which a package says which kinds it has."""
 
-_NEEDED = ("keys", "secrets", "slotless", "parse", "expressions", "paths", "prepare")
+_NEEDED = tuple("keys secrets slotless parse expressions prepares restores paths decides prepare".split())
 
 
 @cache

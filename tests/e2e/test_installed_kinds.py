@@ -130,7 +130,10 @@ def test_the_worker_finds_it_whatever_the_node_says_of_paths(run: Run, tmp_path:
          "cannot be loaded: ModuleNotFoundError: No module named 'no_such_thing'; mend that package"),
         ("raise SystemExit(3)", "cannot be loaded: SystemExit: 3; mend that package, or remove it"),
         ("x = 1", "cannot be loaded: AttributeError: module 'wfctl_checksum' has no attribute 'Checksum'"),
-        ("class Checksum: pass", "lacks keys, secrets, slotless, parse, expressions, paths, prepare; derive it from"),
+        ("class Checksum: pass",
+         "lacks keys, secrets, slotless, parse, expressions, prepares, restores, paths, decides, prepare; derive it"),
+        (("class Checksum:\n keys, secrets, slotless = (), frozenset(), False\n"
+          " parse = expressions = prepares = paths = decides = prepare = None"), "lacks restores; derive it from"),
         ("from wfctl.fields import FieldsKind\nclass Checksum(FieldsKind): name = 'sum'",
          'calls itself "sum"; say name = "checksum" in its class'),
         ("from wfctl.fields import FieldsKind as K\nclass Checksum(K): name, schema = 'checksum', {'type': 'txt'}",
